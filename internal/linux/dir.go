@@ -1,0 +1,171 @@
+package linux
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir is an open directory, for listing it and for opening what is below it.
+// Its reads take buffers and NUL-terminated paths from the caller and
+// allocate nothing, because a scan of /proc calls them for every process.
+// Not safe for concurrent use: the listing position belongs to the
+// descriptor.
+type Dir struct{ fd int }
+
+// OpenDir opens the directory at path.
+func OpenDir(path string) (*Dir, error) {
+	fd, err := retryFD(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, callError("open", err)
+	}
+	return &Dir{fd}, nil
+}
+
+// OnProc reports whether the directory is on a proc file system
+// (PROC_SUPER_MAGIC, statfs(2)).
+func (d *Dir) OnProc() (bool, error) {
+	var st unix.Statfs_t
+	err := retry(func() error { return unix.Fstatfs(d.fd, &st) })
+	if err != nil {
+		return false, callError("fstatfs", err)
+	}
+	return st.Type == unix.PROC_SUPER_MAGIC, nil
+}
+
+// SeekTo sets the position of the next ReadEntries (lseek(2), SEEK_SET).
+func (d *Dir) SeekTo(offset int64) error {
+	_, err := unix.Seek(d.fd, offset, unix.SEEK_SET)
+	return callError("lseek", err)
+}
+
+// ReadEntries fills buf with raw directory entries (getdents64(2)) and
+// returns how many bytes it used; 0 is the end. NextEntry takes them apart.
+func (d *Dir) ReadEntries(buf []byte) (int, error) {
+	n, err := retryFD(func() (int, error) { return unix.Getdents(d.fd, buf) })
+	return n, callError("getdents64", err)
+}
+
+// The layout of struct linux_dirent64 (getdents64(2)): inode, offset, length
+// of the record, type, and the name up to a NUL.
+const (
+	direntReclen = 16
+	direntName   = 19
+)
+
+// NextEntry takes the first entry off what ReadEntries returned. The name
+// points into entries. ok is false at the end and on a record that makes no
+// sense.
+func NextEntry(entries []byte) (inode uint64, name, rest []byte, ok bool) {
+	if len(entries) < direntName+1 {
+		return 0, nil, nil, false
+	}
+	size := int(*(*uint16)(unsafe.Pointer(&entries[direntReclen])))
+	if size < direntName+1 || size > len(entries) {
+		return 0, nil, nil, false
+	}
+	name = entries[direntName:size]
+	for i, c := range name {
+		if c == 0 {
+			name = name[:i]
+			break
+		}
+	}
+	return *(*uint64)(unsafe.Pointer(&entries[0])), name, entries[size:], true
+}
+
+// OpenRead opens a file below d for reading. path ends in a NUL byte. The
+// error is a bare errno.
+func (d *Dir) OpenRead(path []byte) (fd int, errno syscall.Errno) {
+	for {
+		r, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(d.fd), uintptr(unsafe.Pointer(&path[0])),
+			unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0, 0, 0)
+		if errno != syscall.EINTR {
+			return int(r), errno
+		}
+	}
+}
+
+// ReadFD reads once from a descriptor that OpenRead returned; 0 bytes without
+// an error is the end. The error is a bare errno.
+func ReadFD(fd int, buf []byte) (int, syscall.Errno) {
+	if len(buf) == 0 {
+		return 0, 0
+	}
+	for {
+		r, _, errno := unix.Syscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+		if errno == 0 {
+			return int(r), 0
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+// CloseFD closes a descriptor that OpenRead returned. It was only read from,
+// so an error would mean nothing.
+func CloseFD(fd int) { _ = unix.Close(fd) }
+
+// ReadFile reads the file at path, which ends in a NUL byte, into buf: one
+// open, reads until the end or until buf is full, one close. The error is a
+// bare errno.
+func (d *Dir) ReadFile(path, buf []byte) (int, syscall.Errno) {
+	fd, errno := d.OpenRead(path)
+	if errno != 0 {
+		return 0, errno
+	}
+	defer CloseFD(fd)
+	total := 0
+	for total < len(buf) {
+		n, errno := ReadFD(fd, buf[total:])
+		if errno != 0 {
+			return total, errno
+		}
+		if n == 0 {
+			break
+		}
+		total += n
+	}
+	return total, 0
+}
+
+// FileID is what stat(2) knows of a file that tells it from others.
+type FileID struct {
+	Dev, Ino uint64
+	UID      uint32
+}
+
+// StatAt is fstatat(2) on path, which ends in a NUL byte; a symbolic link at
+// its end is followed. The error is a bare errno.
+func (d *Dir) StatAt(path []byte) (FileID, syscall.Errno) {
+	var st unix.Stat_t
+	for {
+		_, _, errno := unix.Syscall6(sysFstatat, uintptr(d.fd), uintptr(unsafe.Pointer(&path[0])),
+			uintptr(unsafe.Pointer(&st)), 0, 0, 0)
+		if errno != syscall.EINTR {
+			return FileID{Dev: uint64(st.Dev), Ino: st.Ino, UID: st.Uid}, errno
+		}
+	}
+}
+
+// ReadLink is readlinkat(2) on path, which ends in a NUL byte. The error is a
+// bare errno; the result is cut at len(buf).
+func (d *Dir) ReadLink(path, buf []byte) (int, syscall.Errno) {
+	for {
+		r, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(d.fd), uintptr(unsafe.Pointer(&path[0])),
+			uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0, 0)
+		if errno == 0 {
+			return int(r), 0
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+// Close closes the directory.
+func (d *Dir) Close() error { return callError("close", unix.Close(d.fd)) }
