@@ -1,0 +1,37 @@
+package proctest
+
+import (
+	"runtime"
+	"syscall"
+)
+
+// exitFirstThread ends the first thread of the process and leaves the rest
+// running: the process then looks like a zombie (state Z) and is none. It
+// does not return until the process is to end.
+func exitFirstThread() {
+	// A goroutine that is locked to the first thread can end it; on any
+	// other thread the call would be of no use. RunIfChild runs in the main
+	// goroutine, which may be anywhere: try threads until one is the first.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var b [1]byte
+		_, _ = syscall.Read(lifeFD, b[:])
+		syscall.Exit(0)
+	}()
+	hold := make(chan struct{})
+	for range 64 {
+		go func() {
+			runtime.LockOSThread()
+			if syscall.Gettid() == syscall.Getpid() {
+				_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
+			}
+			<-hold
+		}()
+	}
+	runtime.LockOSThread()
+	if syscall.Gettid() == syscall.Getpid() {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
+	}
+	<-done
+}
