@@ -23,19 +23,17 @@ type FileID struct {
 	Dev, Ino uint64
 }
 
-// Rule lets programs outlive the session. What it says of users was resolved
-// when the configuration was read: AppliesToUser.
+// Rule lets programs of the session's user outlive the session. Rules for
+// other users were left out when the configuration was resolved.
 type Rule struct {
-	Name          string
-	Files         []FileID         // the executables themselves
-	After         []session.Reason // empty: whatever the reason
-	AppliesToUser bool
+	Name  string
+	Files []FileID         // the executables themselves
+	After []session.Reason // empty: whatever the reason
 }
 
 // covers reports whether the rule lets a program live after a reason.
 func (r *Rule) covers(exe FileID, reason session.Reason) bool {
-	return r.AppliesToUser && slices.Contains(r.Files, exe) &&
-		(len(r.After) == 0 || slices.Contains(r.After, reason))
+	return slices.Contains(r.Files, exe) && (len(r.After) == 0 || slices.Contains(r.After, reason))
 }
 
 // Process is what was found about one process.

@@ -24,9 +24,8 @@ func member(pid, ppid int, exe FileID) Process {
 
 func TestDecide(t *testing.T) {
 	rules := []Rule{
-		{Name: "not this user's", Files: []FileID{sh}},
-		{Name: "terminals", Files: []FileID{tmux}, AppliesToUser: true},
-		{Name: "science", Files: []FileID{sim}, After: []session.Reason{session.ReasonLinkLost}, AppliesToUser: true},
+		{Name: "terminals", Files: []FileID{tmux}},
+		{Name: "science", Files: []FileID{sim}, After: []session.Reason{session.ReasonLinkLost}},
 	}
 	unreadable := member(7, 1, tmux)
 	unreadable.ExeKnown = false
@@ -96,7 +95,7 @@ func TestDecideAnything(t *testing.T) {
 			}
 			processes = append(processes, p)
 		}
-		rules := []Rule{{Name: "r", Files: []FileID{{1, 1}}, AppliesToUser: r.IntN(2) > 0}}
+		rules := []Rule{{Name: "r", Files: []FileID{{1, 1}}}}
 		for _, item := range Decide(End{Reason: session.ReasonLogout}, processes, rules).Items {
 			switch {
 			case item.Why == "":
@@ -105,8 +104,6 @@ func TestDecideAnything(t *testing.T) {
 				t.Fatalf("seed %d: %s for %+v", seed, item.Verdict, item.Process)
 			case item.Verdict == session.VerdictSpare && item.Member:
 				t.Fatalf("seed %d: a member is spared: %s", seed, item.Why)
-			case item.Verdict == session.VerdictKeep && !rules[0].AppliesToUser:
-				t.Fatalf("seed %d: kept by a rule of others", seed)
 			case item.Verdict == session.VerdictKeep && !strings.Contains(item.Why, `"r"`):
 				t.Fatalf("seed %d: kept because %q", seed, item.Why)
 			}
