@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xexit/internal/history"
+	"xexit/internal/registry"
+	"xexit/internal/term"
+)
+
+func logCommand(env Env) *cobra.Command {
+	var count int
+	var only string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "log",
+		Short: "what ended when, how that was noticed, and what was done",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			records, problems, err := readHistory(env)
+			records = choose(records, only, count)
+			for _, p := range problems {
+				complain(env, errors.New(p.String()))
+			}
+			if asJSON {
+				if records == nil {
+					records = []history.Record{}
+				}
+				err = errors.Join(err, writeJSON(env, records))
+			} else {
+				showHistory(env, records)
+			}
+			if err != nil {
+				return failed(err)
+			}
+			return nil
+		},
+	}
+	c.Flags().IntVarP(&count, "count", "n", 20, "show the last `N` records; 0: all")
+	c.Flags().StringVar(&only, "session", "", "only this session: `ID`, or its beginning")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// readHistory reads the lasting file and the first copies in the runtime directory.
+func readHistory(env Env) ([]history.Record, []history.Problem, error) {
+	host, _ := os.Hostname()
+	paths := []string{}
+	if dir := history.StateDir(env.getenv); dir != "" {
+		paths = append(paths, history.StateFile(dir, host))
+	}
+	dir, err := registry.Dir(env.getenv, uint32(os.Getuid()))
+	if err == nil {
+		paths = append(paths, history.RuntimeFile(dir))
+	}
+	records, problems, readErr := history.Read(paths...)
+	return records, problems, errors.Join(err, readErr)
+}
+
+// choose keeps the last count records of the session whose id begins with only.
+func choose(records []history.Record, only string, count int) []history.Record {
+	var chosen []history.Record
+	for _, r := range records {
+		if strings.HasPrefix(string(r.Session), strings.ToLower(only)) {
+			chosen = append(chosen, r)
+		}
+	}
+	if count > 0 && len(chosen) > count {
+		chosen = chosen[len(chosen)-count:]
+	}
+	return chosen
+}
+
+func showHistory(env Env, records []history.Record) {
+	style := term.NewStyle(isTerminal(env.Stdout), env.getenv)
+	if len(records) == 0 {
+		fmt.Fprintln(env.Stdout, "no end is on record")
+		return
+	}
+	for _, r := range records {
+		fmt.Fprintf(env.Stdout, "%s  ", r.Time.Local().Format(time.DateTime))
+		showRecord(env, r, style)
+	}
+}

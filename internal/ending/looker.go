@@ -1,0 +1,240 @@
+package ending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"xexit/internal/history"
+	"xexit/internal/member"
+	"xexit/internal/policy"
+	"xexit/internal/proc"
+	"xexit/internal/reap"
+	"xexit/internal/session"
+)
+
+// looker makes plans of what the finder finds, pass after pass, and remembers
+// everybody that a plan ever named, for the record. It implements reap.Looker.
+type looker struct {
+	target *target
+	end    policy.End
+	plan   policy.Plan // the last one
+	// seen holds every process that anything pointed at, in the order of
+	// first sight; what a later pass says of it replaces what an earlier one
+	// said, unless the evidence has gone meanwhile.
+	seen  map[session.ProcID]*history.Process
+	order []session.ProcID
+	doubt map[session.ProcID]bool // undecided at the last sight
+	// barred could not be ended by us whatever the plan says, and why.
+	barred map[session.ProcID]error
+}
+
+func newLooker(t *target, reason session.Reason) *looker {
+	return &looker{
+		target: t,
+		end:    policy.End{Session: t.entry.ID, Reason: reason},
+		seen:   map[session.ProcID]*history.Process{},
+		doubt:  map[session.ProcID]bool{},
+		barred: map[session.ProcID]error{},
+	}
+}
+
+// Look implements reap.Looker.
+func (l *looker) Look(ctx context.Context) (reap.Look, error) {
+	pass, err := l.target.finder.Full(ctx)
+	refs := make(map[session.ProcID]*proc.Ref, len(pass.Findings))
+	processes := make([]policy.Process, 0, len(pass.Findings))
+	for i := range pass.Findings {
+		f := &pass.Findings[i]
+		if f.Ref != nil {
+			refs[f.ID] = f.Ref
+		}
+		processes = append(processes, l.process(f))
+	}
+	l.plan = policy.Decide(l.end, processes, l.target.rules)
+	look := reap.Look{Clean: pass.Clean}
+	for i := range l.plan.Items {
+		item := &l.plan.Items[i]
+		l.remember(item)
+		if ref := refs[item.ID]; item.Verdict == session.VerdictEnd && ref != nil {
+			look.End = append(look.End, reap.Target{Ref: ref, TTY: item.TTY != 0})
+		}
+	}
+	return look, err
+}
+
+// process is what the policy needs to know of a finding. The executable is
+// looked up for members only, and only where a rule could match it.
+func (l *looker) process(f *member.Finding) policy.Process {
+	p := policy.Process{
+		ID: f.ID, PPID: f.PPID, SID: f.SID, PGID: f.PGID, TTY: f.TTY, Comm: f.Comm, State: f.State, UID: f.UID,
+		Evidence: f.Evidence, Member: f.Member, Undecided: f.Undecided, Why: f.Why, Unkillable: f.Unkillable,
+	}
+	if f.Unkillable != nil {
+		l.barred[f.ID] = f.Unkillable
+	}
+	if f.Member && len(l.target.rules) > 0 {
+		if _, dev, ino, err := l.target.fs.Exe(f.ID.PID); err == nil {
+			p.Exe, p.ExeKnown = policy.FileID{Dev: dev, Ino: ino}, true
+		}
+	}
+	return p
+}
+
+func (l *looker) remember(item *policy.Item) {
+	known := l.seen[item.ID]
+	if item.Evidence == 0 && !item.Undecided && known == nil {
+		return // nobody of ours
+	}
+	if known == nil {
+		known = &history.Process{}
+		l.seen[item.ID] = known
+		l.order = append(l.order, item.ID)
+	}
+	*known = RecordProcess(*item)
+	l.doubt[item.ID] = item.Undecided
+}
+
+// inBound is the bound that reap asks before its first signal to a process. It
+// judges by the kernel's word alone, apart from how the finder came to name it.
+func (l *looker) inBound(ref *proc.Ref) error {
+	b := &l.target.bound
+	if b.ByDescentOnly {
+		return l.below(ref.ID().PID, b.Subreaper)
+	}
+	if l.target.euid != 0 {
+		return nil // kill(2) is the bound: it lets a user reach his own processes only
+	}
+	uid, err := l.target.fs.UID(ref.ID().PID)
+	if err != nil {
+		if errors.Is(err, proc.ErrGone) {
+			return nil // the signal will find nobody
+		}
+		return fmt.Errorf("whose process it is cannot be read: %w", err)
+	}
+	if uid != b.UID {
+		return fmt.Errorf("it belongs to uid %d, not to the session's user %d", uid, b.UID)
+	}
+	return nil
+}
+
+// below reports whether pid descends from the subreaper, now.
+func (l *looker) below(pid int, subreaper session.ProcID) error {
+	for hops := 0; pid > 1 && hops < maxHops; hops++ {
+		s, err := l.target.fs.Stat(pid)
+		if err != nil {
+			if errors.Is(err, proc.ErrGone) {
+				return nil
+			}
+			return err
+		}
+		if s.ID() == subreaper {
+			return nil
+		}
+		pid = s.PPID
+	}
+	return fmt.Errorf("it does not descend from the session's subreaper %d", subreaper.PID)
+}
+
+// maxHops bounds the walk to the root of the process tree: the parents may
+// change under the walk, and could form a circle in what it reads.
+const maxHops = 1 << 15
+
+// fill brings what reap did into the record.
+func (l *looker) fill(r *history.Record, report reap.Report) {
+	for _, o := range report.Processes {
+		p := l.seen[o.ID]
+		if p == nil {
+			continue
+		}
+		p.Signals, p.After = o.Signals, history.Millis(o.After)
+		switch o.How {
+		case reap.HowGone, reap.HowTerm, reap.HowKill:
+			p.Ended = string(o.How)
+		}
+	}
+	for _, s := range report.Survivors {
+		r.Survivors = append(r.Survivors, l.survivor(s.ID, s.Cause))
+	}
+	for _, id := range l.order {
+		p := *l.seen[id]
+		if l.doubt[id] {
+			r.Undecided = append(r.Undecided, p)
+			continue
+		}
+		if err := l.barred[id]; err != nil && l.alive(id) {
+			r.Survivors = append(r.Survivors, l.survivor(id, cause(err)))
+		}
+		r.Processes = append(r.Processes, p)
+	}
+	r.Verified = report.Verified
+	r.Took = history.Millis(report.Took)
+}
+
+func (l *looker) survivor(id session.ProcID, cause string) history.Survivor {
+	s := history.Survivor{ProcID: id, Cause: cause}
+	if p := l.seen[id]; p != nil {
+		s.Comm = p.Comm
+	}
+	return s
+}
+
+// cause says in words why we could not signal a process.
+func cause(err error) string {
+	if errors.Is(err, syscall.EPERM) {
+		return "EPERM: it runs as another user"
+	}
+	return err.Error()
+}
+
+func (l *looker) alive(id session.ProcID) bool {
+	s, err := l.target.fs.Stat(id.PID)
+	return err == nil && s.ID() == id && !s.Dead()
+}
+
+// step turns an event of reap's into words.
+func (l *looker) step(e reap.Event) (Step, bool) {
+	s := Step{At: e.At, ID: e.ID, Kind: stepKind(e.Kind)}
+	if p := l.seen[e.ID]; p != nil {
+		s.Comm = p.Comm
+	}
+	switch e.Kind {
+	case reap.KindSignal:
+		s.What = e.Signal
+		if e.Err != nil {
+			s.What += ": " + e.Err.Error()
+		}
+	case reap.KindGone:
+		s.What = "gone"
+	case reap.KindGrace:
+		s.What = fmt.Sprintf("the grace is over, %d left", e.Alive)
+	case reap.KindSurvived, reap.KindRefused:
+		s.What = fmt.Sprintf("%s: %v", e.Kind, e.Err)
+	case reap.KindSweep:
+		s.What = fmt.Sprintf("sweep %d: STOP to whoever is left", e.Round)
+	case reap.KindVerified:
+		s.What = "verified: nobody is left"
+	default:
+		return Step{}, false
+	}
+	return s, true
+}
+
+func stepKind(k reap.Kind) StepKind {
+	switch k {
+	case reap.KindGrace:
+		return StepGrace
+	case reap.KindSignal, reap.KindRefused, reap.KindGone, reap.KindSweep, reap.KindSurvived, reap.KindVerified:
+		return StepKind(k)
+	}
+	return ""
+}
+
+// RecordProcess is a planned process in the form of a record.
+func RecordProcess(item policy.Item) history.Process {
+	return history.Process{
+		ProcID: item.ID, PPID: item.PPID, Comm: item.Comm, UID: item.UID,
+		Evidence: item.Evidence, Verdict: item.Verdict, Why: item.Why,
+	}
+}

@@ -1,0 +1,215 @@
+package ending
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"xexit/internal/config"
+	"xexit/internal/registry"
+	"xexit/internal/session"
+)
+
+const (
+	firstID  = session.ID("11111111-1111-4111-8111-111111111111")
+	secondID = session.ID("12222222-2222-4222-8222-222222222222")
+	otherID  = session.ID("99999999-9999-4999-8999-999999999999")
+)
+
+// registered is a registry with two live sessions, watched by this test.
+func registered(t *testing.T) *registry.Registry {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	reg, err := registry.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []registry.Entry{
+		{ID: firstID, Marked: true, Display: ":21", Audit: session.NoAudit, UID: 1000},
+		{ID: secondID, Marked: true, Display: ":22", Audit: session.NoAudit, UID: 1000},
+	} {
+		h, err := reg.Register(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = h.Close() })
+	}
+	return reg
+}
+
+func TestResolve(t *testing.T) {
+	reg := registered(t)
+	tests := []struct {
+		name    string
+		euid    uint32
+		environ []string
+		asked   string
+		want    session.ID
+		known   bool
+		wrong   string // part of the error
+	}{
+		{name: "by id", asked: string(firstID), want: firstID, known: true},
+		{name: "by its beginning, in capitals too", asked: "12222222-2222-4222-8222-22222222222", want: secondID, known: true},
+		{name: "by an ambiguous beginning", asked: "1", wrong: `"1" is the beginning of 2 sessions: 11111111 on :21, 12222222 on :22`},
+		{name: "by something else", asked: "lunch", wrong: `no session "lunch"`},
+		{name: "by the id of an unregistered one", asked: string(otherID), want: otherID},
+		{name: "by the environment", environ: []string{"XEXIT_SESSION=" + string(secondID), "DISPLAY=:21"}, want: secondID, known: true},
+		{name: "by the last of two settings", environ: []string{"XEXIT_SESSION=" + string(firstID), "XEXIT_SESSION=" + string(secondID)}, want: secondID, known: true},
+		{name: "by an unregistered marker", environ: []string{"XEXIT_SESSION=" + string(otherID), "DISPLAY=:21"}, want: otherID},
+		{name: "by a broken marker", environ: []string{"XEXIT_SESSION=x", "DISPLAY=:21"}, wrong: "XEXIT_SESSION in the environment"},
+		{name: "by the display", environ: []string{"DISPLAY=:22.0"}, want: secondID, known: true},
+		{name: "by an unknown display", environ: []string{"DISPLAY=:5"}, wrong: "name one with --session ID: 11111111 on :21"},
+		{name: "by nothing", wrong: "--session"},
+		{name: "as root, by the environment", euid: 0, environ: []string{"XEXIT_SESSION=" + string(firstID)}, wrong: "root must name the session"},
+		{name: "as root, by id", euid: 0, asked: string(firstID), want: firstID, known: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := Host{Environ: tt.environ, UID: 1000, EUID: 1000}
+			if strings.HasPrefix(tt.name, "as root") {
+				h.EUID = 0
+			}
+			e, known, err := h.resolve(reg, tt.asked)
+			if tt.wrong != "" {
+				if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tt.wrong) {
+					t.Fatalf("error %v, want a usage error with %q", err, tt.wrong)
+				}
+				return
+			}
+			if err != nil || e.ID != tt.want || known != tt.known {
+				t.Fatalf("resolved %q, known %v, %v; want %q, %v", e.ID, known, err, tt.want, tt.known)
+			}
+			if !known && (e.OwnsLogin || e.Audit != session.NoAudit || len(e.Markers) > 0 || !e.Subreaper.IsZero()) {
+				t.Errorf("an unregistered session has more evidence than its marker: %+v", e)
+			}
+		})
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	limits := uidRange{min: 1000, max: 60000}
+	below := session.ProcID{PID: 77, Start: 1}
+	tests := []struct {
+		name    string
+		euid    uint32
+		entry   registry.Entry
+		scope   session.Scope
+		refused bool
+	}{
+		{"an ordinary user", 1000, registry.Entry{UID: 1000}, session.ScopeSession, false},
+		{"a user of a directory service", 1_200_345, registry.Entry{UID: 1_200_345}, session.ScopeSession, false},
+		{"a system user", 33, registry.Entry{UID: 33}, session.ScopeSession, true},
+		{"nobody", 65534, registry.Entry{UID: 65534}, session.ScopeSession, true},
+		{"a system user below a subreaper", 33, registry.Entry{UID: 33, Subreaper: below}, session.ScopeSession, false},
+		{"root's own session", 0, registry.Entry{UID: 0}, session.ScopeSession, true},
+		{"root's own session below a subreaper", 0, registry.Entry{UID: 0, Subreaper: below}, session.ScopeSession, false},
+		{"all of an ordinary user", 1000, registry.Entry{UID: 1000}, session.ScopeUser, false},
+		{"all of a user above UID_MAX", 70000, registry.Entry{UID: 70000}, session.ScopeUser, true},
+		{"all of a system user below a subreaper", 33, registry.Entry{UID: 33, Subreaper: below}, session.ScopeUser, true},
+		{"all of root", 0, registry.Entry{UID: 0, Subreaper: below}, session.ScopeUser, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := Host{UID: tt.euid, EUID: tt.euid}.refuse(tt.entry, limits, tt.scope)
+			if (err != nil) != tt.refused {
+				t.Errorf("error %v, want refused %v", err, tt.refused)
+			}
+			if err != nil && !errors.Is(err, ErrUsage) {
+				t.Errorf("error %v is no usage error", err)
+			}
+		})
+	}
+}
+
+func TestLoginDefs(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       uidRange
+		wrong      string
+	}{
+		{"nothing", "", defaultUIDs, ""},
+		{"both", "UID_MIN 500\nUID_MAX\t\t0xffff\n", uidRange{500, 0xffff}, ""},
+		{"comments and others", "# UID_MIN 5\nSYS_UID_MIN 100\nUMASK 022\nUID_MIN 1001", uidRange{1001, 60000}, ""},
+		{"no number", "UMASK 022\nUID_MIN many\n", uidRange{}, `login.defs:2: UID_MIN: expected a number, got "many"`},
+		{"negative", "UID_MAX -1\n", uidRange{}, "login.defs:1: UID_MAX"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parseLoginDefs("login.defs", strings.NewReader(tt.text))
+			if tt.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
+					t.Fatalf("error %v, want %q", err, tt.wrong)
+				}
+				return
+			}
+			if err != nil || got != tt.want {
+				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
+			}
+		})
+	}
+	if got, err := loginDefs(t.TempDir() + "/missing"); err != nil || got != defaultUIDs {
+		t.Errorf("a missing file: %+v, %v; want the defaults", got, err)
+	}
+	if _, err := loginDefs(t.TempDir()); err == nil {
+		t.Error("an unreadable file counts as the defaults")
+	}
+}
+
+func TestConfiguredMarkers(t *testing.T) {
+	h := Host{Environ: []string{"XEXIT_SESSION=" + string(firstID), "SITE=a", "DISPLAY=:5"}}
+	names := []string{"SITE", "ABSENT", "DISPLAY"}
+	known := []session.Marker{{Name: "DISPLAY", Value: ":21"}}
+
+	own := registry.Entry{ID: firstID, Markers: known}
+	h.addMarkers(&own, names)
+	if len(own.Markers) != 2 || own.Markers[0] != known[0] || own.Markers[1] != (session.Marker{Name: "SITE", Value: "a"}) {
+		t.Errorf("markers %v", own.Markers)
+	}
+	another := registry.Entry{ID: secondID, Markers: known}
+	h.addMarkers(&another, names)
+	if len(another.Markers) != 1 {
+		t.Errorf("another session got markers of this environment: %v", another.Markers)
+	}
+}
+
+func TestBound(t *testing.T) {
+	alive := session.ProcID{PID: os.Getpid(), Start: 1}
+	dead := session.ProcID{PID: 1 << 22, Start: 1} // above every pid_max
+	tests := []struct {
+		name      string
+		subreaper session.ProcID
+		scope     session.Scope
+		euid      uint32
+		descent   bool
+	}{
+		{"no subreaper", session.ProcID{}, session.ScopeSession, 1000, false},
+		{"below a subreaper", alive, session.ScopeSession, 1000, true},
+		{"its subreaper is dead", dead, session.ScopeSession, 1000, false},
+		{"its subreaper is dead, and we are root", dead, session.ScopeSession, 0, true},
+		{"all of the user", alive, session.ScopeUser, 1000, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := bound(registry.Entry{UID: 1000, Subreaper: tt.subreaper}, tt.scope, tt.euid)
+			if b.ByDescentOnly != tt.descent || b.UID != 1000 {
+				t.Errorf("bound %+v, want by descent only: %v", b, tt.descent)
+			}
+		})
+	}
+}
+
+func TestBrokenConfigurationEndsNobody(t *testing.T) {
+	path := t.TempDir() + "/xexit.toml"
+	if err := os.WriteFile(path, []byte("grace = \"often\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := Host{Proc: "/proc", UID: 1000, EUID: 1000, Config: config.Paths{File: path}}
+	_, err := h.Look(t.Context(), Request{Session: string(firstID)})
+	if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), path+":1") {
+		t.Errorf("error %v, want a usage error that names %s:1", err, path)
+	}
+}

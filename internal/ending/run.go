@@ -1,0 +1,357 @@
+package ending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"xexit/internal/config"
+	"xexit/internal/engine"
+	"xexit/internal/history"
+	"xexit/internal/hook"
+	"xexit/internal/linux"
+	"xexit/internal/proc"
+	"xexit/internal/reap"
+	"xexit/internal/registry"
+	"xexit/internal/session"
+)
+
+// Result is what an end did.
+type Result struct {
+	Record history.Record
+	Exit   engine.Exit
+	// Problems are what failed while the end went on, the record's own included.
+	Problems []error
+}
+
+// End ends the session that req asks for. An error means that nothing was
+// done; it wraps ErrUsage where the caller can mend it, and engine.ErrClaimed
+// where the end is somebody else's or was carried out before.
+//
+// TERM, HUP and INT are noted and ignored meanwhile: a script that ends
+// everything of the user's must not end the end.
+func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, error) {
+	defer HoldSignals(log)()
+	c, err := h.load(req)
+	if err != nil {
+		return Result{}, err
+	}
+	reg, err := h.registry()
+	if err != nil {
+		return Result{}, err
+	}
+	e, known, err := h.resolve(reg, req.Session)
+	if err != nil {
+		return Result{}, err
+	}
+	limits, err := loginDefs(loginDefsPath)
+	if err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if err := h.refuse(e, limits, scopeOf(req, c)); err != nil {
+		return Result{}, err
+	}
+	t, err := h.open(reg, e, c, scopeOf(req, c), req.Waiter)
+	if err != nil {
+		return Result{}, err
+	}
+	defer t.close()
+	t.known = known
+	r := h.newRun(t, reg, c, req, log)
+	en := engine.Engine{Claimer: r, Recorder: r, Hooks: hooksOf{r}, Members: membersOf{r}}
+	result, err := en.Run(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	r.dismissWatcher()
+	for _, p := range result.Problems {
+		log.Warn("problem while ending", "session", e.ID, "error", p)
+	}
+	return Result{Record: r.record, Exit: result.Exit(), Problems: result.Problems}, nil
+}
+
+// HoldSignals keeps the polite signals from ending this process until release.
+// They are taken by a handler, not ignored: what is ignored stays ignored in
+// the programs that are started meanwhile (execve(2)).
+func HoldSignals(log *slog.Logger) (release func()) {
+	held := make(chan os.Signal, 8)
+	done := make(chan struct{})
+	signal.Notify(held, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	go func() {
+		for {
+			select {
+			case s := <-held:
+				log.Info("signal noted, the end goes on", "signal", s.String())
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(held)
+		close(done)
+	}
+}
+
+// run is one end under way: the steps that the engine calls, and the record
+// that they fill in.
+type run struct {
+	host   Host
+	target *target
+	reg    *registry.Registry
+	config config.Config
+	req    Request
+	log    *slog.Logger
+	writer history.Writer
+	syslog *history.Syslog
+	looker *looker
+	record history.Record
+}
+
+func (h Host) newRun(t *target, reg *registry.Registry, c config.Config, req Request, log *slog.Logger) *run {
+	host, _ := os.Hostname() // "" is a file name that can be found too
+	reason := h.reason(req)
+	r := &run{
+		host: h, target: t, reg: reg, config: c, req: req, log: log,
+		looker: newLooker(t, reason),
+		writer: history.Writer{
+			Runtime: reg.Path(),
+			Host:    host,
+			Command: []string{h.Self, history.AppendVerb},
+		},
+		record: history.Record{
+			ID:      history.NewID(),
+			Time:    time.Now(),
+			Kind:    history.KindEnd,
+			Host:    host,
+			Session: t.entry.ID,
+			User:    t.user,
+			UID:     t.entry.UID,
+			Display: t.entry.Display,
+			Client:  client(t.entry),
+			Reason:  reason,
+			Noticed: h.getenv("XEXIT_NOTICED"),
+		},
+	}
+	if us, err := strconv.ParseInt(h.getenv("XEXIT_NOTICED_US"), 10, 64); err == nil {
+		r.record.NoticedAfter = history.Micros(time.Duration(us) * time.Microsecond)
+	}
+	if me, err := t.fs.Stat(os.Getpid()); err == nil {
+		r.record.By = session.ProcID{PID: me.PID, Start: me.Start}
+	}
+	if c.Log.File {
+		r.writer.State = history.StateDir(h.getenv)
+	}
+	if c.Log.Syslog {
+		r.syslog = &history.Syslog{Socket: history.DevLog, Tag: "xexit", PID: os.Getpid()}
+	}
+	return r
+}
+
+// client is the thin client that the user sat at, if the session has one.
+func client(e registry.Entry) string {
+	for _, m := range e.Markers {
+		if m.Name == "LTSP_CLIENT_HOSTNAME" {
+			return m.Value
+		}
+	}
+	return ""
+}
+
+// Claim implements engine.Claimer.
+func (r *run) Claim() (func(), error) {
+	id := r.target.entry.ID
+	release, err := r.reg.BeginEnd(id)
+	if err != nil {
+		return nil, err
+	}
+	if !r.target.known {
+		return release, nil
+	}
+	// Read again under the claim: an end that was under way a moment ago may
+	// have finished since.
+	l, err := r.reg.Find(id)
+	if err == nil && l.Phase == session.PhaseEnded {
+		release()
+		return nil, ErrEnded
+	}
+	if err := r.reg.SetPhase(id, session.PhaseEnding, linux.BootTicks()); err != nil && !errors.Is(err, registry.ErrNotFound) {
+		r.log.Warn("mark the session as ending", "session", id, "error", err)
+	}
+	return release, nil
+}
+
+// ErrEnded is wrapped where the end was carried out before.
+var ErrEnded = errors.New("the session has ended")
+
+// summary says what ended, and how that was noticed.
+func (r *run) summary() string {
+	text := fmt.Sprintf("session %s ended: %s", r.target.entry.ID.Short(), r.record.Reason)
+	if r.record.Noticed != "" {
+		text += ": " + r.record.Noticed
+	}
+	if r.record.NoticedAfter > 0 {
+		text += fmt.Sprintf(", decided within %.1f ms", float64(r.record.NoticedAfter)/1e6)
+	}
+	return text
+}
+
+// Begin implements engine.Recorder.
+func (r *run) Begin() error {
+	r.tell(Step{Kind: StepBegin, What: r.summary()})
+	r.send(history.Begin)
+	return r.writer.Begin(r.record)
+}
+
+// Done implements engine.Recorder. What is not verified may be ended once
+// more, so only a verified end is final for the registry.
+func (r *run) Done(result engine.Result) error {
+	for _, p := range result.Problems {
+		r.record.Problems = append(r.record.Problems, p.Error())
+	}
+	if r.target.known && result.Exit() == engine.ExitDone {
+		if err := r.reg.SetPhase(r.target.entry.ID, session.PhaseEnded, 0); err != nil && !errors.Is(err, registry.ErrNotFound) {
+			r.log.Warn("mark the session as ended", "session", r.target.entry.ID, "error", err)
+		}
+	}
+	r.record.Event, r.record.Time = history.Done, time.Now()
+	r.send(history.Done)
+	return r.writer.Done(context.Background(), r.record)
+}
+
+// hooksOf and membersOf give the engine the two halves of a run under the
+// names that its interfaces use.
+type (
+	hooksOf   struct{ *run }
+	membersOf struct{ *run }
+)
+
+// Run implements engine.Hooks.
+func (r hooksOf) Run(ctx context.Context) error {
+	specs, refused, err := hook.List(r.config.Hooks.Dir)
+	for _, f := range refused {
+		if f.Ignored {
+			continue // no hook by its name: `xexit check` says so
+		}
+		r.record.Hooks = append(r.record.Hooks, history.Hook{Name: f.Name, Status: -1, Refused: f.Reason})
+		r.tell(Step{Kind: StepHook, What: fmt.Sprintf("hook %s refused: %s", f.Name, f.Reason)})
+		r.log.Warn("hook refused", "hook", f.Name, "why", f.Reason)
+	}
+	env := hook.Environ(r.host.Environ, hook.Vars{
+		Session: r.target.entry.ID,
+		Reason:  r.record.Reason,
+		User:    r.target.user,
+		Display: r.target.entry.Display,
+		Client:  r.record.Client,
+		Phase:   session.PhaseEnding,
+	})
+	options := hook.Options{
+		Deadline:  r.config.Hooks.Timeout,
+		OutputCap: int(r.config.Hooks.Output),
+		Shield:    r.config.Hooks.Shield,
+		Protect:   r.protected(),
+	}
+	for _, spec := range specs {
+		result := hook.Run(ctx, spec, env, options)
+		r.record.Hooks = append(r.record.Hooks, recordHook(result))
+		r.tell(Step{Kind: StepHook, What: fmt.Sprintf("hook %s: status %d", result.Name, result.Status)})
+		r.log.Info("hook", "hook", result.Name, "status", result.Status, "took", result.Took)
+	}
+	return err
+}
+
+// protected are the processes that a hook must not signal: this end, whoever
+// waits for it, and the watcher.
+func (r *run) protected() []int {
+	pids := []int{os.Getpid()}
+	for _, pid := range []int{r.req.Waiter, r.target.entry.Watcher.PID, r.target.entry.Subreaper.PID} {
+		if pid != 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func recordHook(h hook.Result) history.Hook {
+	signal := ""
+	if h.Signal != 0 {
+		signal = linux.SignalName(h.Signal)
+	}
+	return history.Hook{
+		Name: h.Name, Status: h.Status, Signal: signal, TimedOut: h.TimedOut,
+		Refused: h.Refused, Failed: h.Failed, Left: h.Left, Unshielded: h.Unshielded, Denied: h.Denied, Took: history.Millis(h.Took),
+		Output: history.Bytes(h.Output), Truncated: h.Truncated,
+	}
+}
+
+// End implements engine.Members.
+func (r membersOf) End(ctx context.Context) (engine.Left, error) {
+	grace := r.config.Grace
+	if r.req.Grace > 0 {
+		grace = r.req.Grace
+	}
+	report, err := reap.Run(ctx, r.target.fs, r.looker, r.looker.inBound, reap.Options{
+		Grace:  grace,
+		Events: r.progress,
+	})
+	r.looker.fill(&r.record, report)
+	return engine.Left{Survivors: len(r.record.Survivors), Verified: report.Verified}, err
+}
+
+func (r *run) progress(e reap.Event) {
+	if r.req.Progress == nil {
+		return
+	}
+	if step, ok := r.looker.step(e); ok {
+		r.tell(step)
+	}
+}
+
+func (r *run) tell(s Step) {
+	if r.req.Progress == nil {
+		return
+	}
+	if now, err := linux.Now(); err == nil {
+		s.Clock = now.Monotonic
+	}
+	r.req.Progress(s)
+}
+
+// send tells the system's log. Its failure is no problem of the end's: the
+// record has more.
+func (r *run) send(event history.Event) {
+	if r.syslog == nil {
+		return
+	}
+	line := r.record
+	line.Event = event
+	if err := r.syslog.Send(line); err != nil {
+		r.log.Info("syslog", "error", err)
+	}
+}
+
+// dismissWatcher asks the watcher of a session that was ended by request to
+// look and leave; one that waits for this very end does so by itself.
+func (r *run) dismissWatcher() {
+	watcher := r.target.entry.Watcher
+	if watcher.IsZero() || watcher.PID == os.Getppid() || watcher == r.target.entry.Subreaper {
+		return
+	}
+	ref, err := r.target.fs.Open(watcher.PID)
+	if err != nil {
+		return // it has left
+	}
+	defer ref.Close()
+	if ref.ID() != watcher {
+		return
+	}
+	if err := ref.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, proc.ErrGone) {
+		r.log.Info("ask the watcher to leave", "pid", watcher.PID, "error", err)
+	}
+}
