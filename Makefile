@@ -1,0 +1,130 @@
+# xexit: `make` alone builds; `make demo` shows; `make test` proves.
+
+SHELL   := /bin/bash
+PREFIX  ?= /usr
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+# Rounds of one benchmark, time for each fuzz target.
+BENCH_ROUNDS ?= 15
+FUZZTIME     ?= 30s
+
+# A machine set up by hand has Go here and not in PATH; a CI job may have no HOME.
+ifeq (,$(shell command -v go))
+  export PATH := /usr/local/go/bin:$(PATH)
+endif
+ifeq (,$(HOME))
+  export HOME := $(or $(shell getent passwd "$$(id -u)" | cut -d: -f6),/tmp)
+endif
+
+# Go stamps the version from git. It refuses the whole build where git cannot
+# answer (a tarball, another owner's clone): then there is no stamp.
+VCS   := $(shell git status --porcelain >/dev/null 2>&1 && git rev-parse -q --verify HEAD >/dev/null 2>&1 || echo -buildvcs=false)
+BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
+TOOL  := go tool -modfile=tools/go.mod
+SUM   := bin/testsum
+
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios bench fuzz check-long clean
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+all: build
+
+build:
+	@mkdir -p bin
+	@$(BUILD) -o bin/xexit ./cmd/xexit
+	@$(BUILD) -o bin/xexit-main ./cmd/xexit-main
+	@ln -sf xexit bin/EndXSession
+
+demo: build
+	@bin/xexit demo
+
+install: build
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/libexec/xexit' \
+	  '$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d' '$(DESTDIR)$(SYSCONFDIR)/Xexit.d' \
+	  '$(DESTDIR)$(SYSCONFDIR)/xexit/conf.d' '$(DESTDIR)$(PREFIX)/share/doc/xexit'
+	install -m 755 bin/xexit '$(DESTDIR)$(PREFIX)/bin/xexit'
+	ln -sf xexit '$(DESTDIR)$(PREFIX)/bin/EndXSession'
+	install -m 755 bin/xexit-main '$(DESTDIR)$(PREFIX)/libexec/xexit/xexit-main'
+	install -m 644 share/Xsession.d/90xexit '$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d/90xexit'
+	@# An admin's own version of a hook is left as it is.
+	@for hook in share/Xexit.d/*; do \
+	  to='$(DESTDIR)$(SYSCONFDIR)/Xexit.d/'"$${hook##*/}"; \
+	  case $$hook in *README*) continue;; esac; \
+	  if [ -f "$$hook" ] && [ ! -e "$$to" ]; then \
+	    mode=644; [ -x "$$hook" ] && mode=755; \
+	    echo install -m $$mode "$$hook" "$$to"; install -m $$mode "$$hook" "$$to" || exit 1; \
+	  fi; \
+	done
+	@for doc in README.md CHANGELOG.md LICENSE share/*.toml; do \
+	  [ ! -f "$$doc" ] || install -m 644 "$$doc" '$(DESTDIR)$(PREFIX)/share/doc/xexit/' || exit 1; \
+	done
+	@for page in man/*.[1-8]; do \
+	  [ -f "$$page" ] || continue; \
+	  install -d '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}" && \
+	  install -m 644 "$$page" '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}/" || exit 1; \
+	done
+
+# Configuration and hooks stay: they may be the admin's.
+uninstall:
+	rm -f '$(DESTDIR)$(PREFIX)/bin/xexit' '$(DESTDIR)$(PREFIX)/bin/EndXSession' \
+	  '$(DESTDIR)$(PREFIX)/libexec/xexit/xexit-main' '$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d/90xexit'
+	rm -rf '$(DESTDIR)$(PREFIX)/share/doc/xexit'
+	rm -f '$(DESTDIR)$(PREFIX)'/share/man/man[1-8]/xexit*.[1-8] '$(DESTDIR)$(PREFIX)'/share/man/man[1-8]/EndXSession.[1-8]
+
+# check: before every commit; needs no root and no X, under two minutes.
+check: static $(SUM)
+	@echo '== unit tests'
+	@$(SUM) ./...
+
+static:
+	@echo '== gofumpt, go vet, staticcheck'
+	@bad="$$($(TOOL) gofumpt -l cmd internal tests)"; [ -z "$$bad" ] || \
+	  { echo "not formatted (run: $(TOOL) gofumpt -w cmd internal tests):"; echo "$$bad"; exit 1; }
+	@go vet ./... && cd tests && go vet ./...
+	@$(TOOL) staticcheck ./...
+	@cd tests && go tool -modfile=../tools/go.mod staticcheck ./...
+
+$(SUM): tests/cmd/testsum/*.go
+	@mkdir -p bin
+	@cd tests && CGO_ENABLED=0 go build $(VCS) -o ../$(SUM) ./cmd/testsum
+
+# test: all that the machine allows. As root on Debian or Ubuntu it first
+# installs what is missing; elsewhere what cannot run says so.
+test: setup static $(SUM)
+	@echo '== unit tests, race detector'
+	@$(SUM) -race ./...
+	@$(MAKE) --no-print-directory realtime scenarios
+	@echo 'make test: all passed'
+
+setup:
+	@bash tests/setup.sh
+
+# Tests that let real seconds pass on real servers carry the build tag realtime.
+realtime: $(SUM)
+	@echo '== real-time tests'
+	@packages="$$(grep -rl --include='*_test.go' '^//go:build realtime' cmd internal | xargs -r -n1 dirname | sort -u | sed 's,^,./,')"; \
+	  if [ -n "$$packages" ]; then $(SUM) -tags realtime -timeout 15m $$packages; else echo 'none'; fi
+
+# Most of a scenario is waiting: many fit on few cores.
+scenarios: build $(SUM)
+	@echo '== scenarios on real servers and processes'
+	@$(SUM) -C tests -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) ./...
+
+bench: build
+	@cd tests && go run ./bench -rounds $(BENCH_ROUNDS)
+
+fuzz:
+	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' cmd internal | \
+	  sed -E 's,^(.*)/[^/]*:[0-9]+:func (.*),./\1 \2,' | sort -u | \
+	  while read -r package target; do \
+	    echo "== $$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+	  done
+
+check-long: check
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2m
+	@echo '== unit tests, race detector, ten times'
+	@$(SUM) -race -count 10 -timeout 30m ./...
+
+clean:
+	rm -rf bin

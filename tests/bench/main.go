@@ -1,0 +1,122 @@
+// Command bench measures xexit in a machine of its own (package machine) and
+// prints a small table: median and worst of each figure beside the goal. It
+// asserts nothing, for times are not the same anywhere. Figures that are
+// compared are taken in the same run.
+//
+//	bench [-rounds N] [-only WORD]
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"xexit/tests/machine"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 15, "rounds of each figure; the slow ones take a fifth")
+	only := flag.String("only", "", "only the figures whose name contains this: death, end, uss, cut")
+	flag.Parse()
+	if err := run(*rounds, *only); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// row is one line of the table.
+type row struct {
+	what   string
+	unit   string
+	values []float64
+	goal   string
+}
+
+// bench is one kind of measurement; it makes its own machine.
+type bench struct {
+	name    string
+	measure func(m *machine.Machine, rounds int) ([]row, error)
+}
+
+func run(rounds int, only string) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root, to make machines of its own")
+	}
+	top, err := os.MkdirTemp("/var/tmp", "xexit-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(top)) }()
+	stage := filepath.Join(top, "stage")
+	if err := errors.Join(os.Chmod(top, 0o755), os.Mkdir(stage, 0o755)); err != nil {
+		return err
+	}
+	repository, err := filepath.Abs("..")
+	if err != nil {
+		return err
+	}
+	if err := machine.Stage(repository, stage); err != nil {
+		return err
+	}
+	var rows []row
+	slow := max(rounds/5, 1)
+	for _, b := range []struct {
+		bench
+		rounds int
+	}{
+		{bench{"death", serverDeath}, rounds},
+		{bench{"end", hundred}, slow},
+		{bench{"uss", watcherMemory}, slow},
+		{bench{"cut", cableCut}, slow},
+	} {
+		if !strings.Contains(b.name, only) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring %s, %d rounds …\n", b.name, b.rounds)
+		more, err := inMachine(stage, top, b.bench, b.rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+		rows = append(rows, more...)
+	}
+	return table(rows)
+}
+
+func inMachine(stage, top string, b bench, rounds int) (rows []row, err error) {
+	base, err := os.MkdirTemp(top, "machine-")
+	if err != nil {
+		return nil, err
+	}
+	m, err := machine.Start(stage, base)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, m.Stop()) }()
+	return b.measure(m, rounds)
+}
+
+func table(rows []row) error {
+	w := tabwriter.NewWriter(os.Stdout, 2, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "figure\tmedian\tworst\trounds\tgoal")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%.2f %s\t%.2f %s\t%d\t%s\n", r.what, median(r.values), r.unit, slices.Max(r.values), r.unit, len(r.values), r.goal)
+	}
+	return w.Flush()
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 0 {
+		return (sorted[middle-1] + sorted[middle]) / 2
+	}
+	return sorted[middle]
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,136 @@
+// Command machine is what runs inside a test machine: its first process, and
+// the agents through which the tests start everything else. See packages
+// agent and machine. It tests nothing itself.
+//
+//	machine init            first process of the namespaces; lives until its stdin ends
+//	machine agent SOCKET    an agent as whoever it is started
+//	machine login UID SOCKET   the same as a login's leader: with an audit session id
+//	machine stamp FILE      write the monotonic time of its own start, in nanoseconds
+//	machine hang DIR        mount a file system on DIR that never answers
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"xexit/tests/agent"
+	"xexit/tests/machine"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "machine: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "init":
+		return first()
+	case len(args) == 1 && args[0] == "root":
+		if err := collectSyslog(); err != nil {
+			return err
+		}
+		return agent.Serve(machine.RootSocket)
+	case len(args) == 2 && args[0] == "agent":
+		return agent.Serve(args[1])
+	case len(args) == 3 && args[0] == "login":
+		// What pam_loginuid does. Where the kernel has no audit or this is not
+		// allowed, the login has no audit session id, as on many a real machine.
+		_ = os.WriteFile("/proc/self/loginuid", []byte(args[1]), 0)
+		return agent.Serve(args[2])
+	case len(args) == 2 && args[0] == "stamp":
+		return stamp(args[1])
+	case len(args) == 2 && args[0] == "hang":
+		return hang(args[1])
+	}
+	return fmt.Errorf("unknown arguments %q", args)
+}
+
+// first sets the machine up, starts root's agent and then only reaps: whoever
+// is orphaned here becomes its child. When the test that made the machine
+// ends, however it ends, stdin does too, and with this process everything else.
+func first() error {
+	if err := machine.Furnish(); err != nil {
+		return err
+	}
+	// Not ignored: that would be inherited by all that is ever started here.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	files := []uintptr{0, 1, 2}
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	files[0] = null.Fd()
+	if _, err := syscall.ForkExec(machine.Program, []string{"machine", "root"}, &syscall.ProcAttr{
+		Dir: "/", Env: machine.RootEnv(), Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+	}); err != nil {
+		return fmt.Errorf("start root's agent: %w", err)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	for {
+		if _, err := syscall.Wait4(-1, nil, 0, nil); err != nil && err != syscall.EINTR {
+			return fmt.Errorf("root's agent and all others are gone: %w", err)
+		}
+	}
+}
+
+// collectSyslog is the machine's syslogd: one line a message, in a file.
+func collectSyslog() error {
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod("/dev/log", 0o666); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(machine.Syslog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	go func() {
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := l.Read(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = out.Write(append(buffer[:n:n], '\n'))
+		}
+	}()
+	return nil
+}
+
+func stamp(name string) error {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return err
+	}
+	return os.WriteFile(name, fmt.Appendln(nil, now.Nano()), 0o644)
+}
+
+// hang mounts a FUSE file system whose server reads no request: every access
+// blocks until the caller is killed, as on an NFS server that went away.
+func hang(dir string) error {
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fuse.Fd())
+	if err := syscall.Mount("hung", dir, "fuse", 0, options); err != nil {
+		return err
+	}
+	fmt.Println("hanging")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return fuse.Close()
+}

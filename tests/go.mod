@@ -1,0 +1,14 @@
+// The scenarios and benchmarks, in a module of their own: what they need stays
+// out of the shipped module graph.
+module xexit/tests
+
+go 1.26.0
+
+require (
+	github.com/rogpeppe/go-internal v1.16.0
+	golang.org/x/sys v0.49.0
+)
+
+require golang.org/x/tools v0.26.0 // indirect
+
+replace xexit => ../
