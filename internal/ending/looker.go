@@ -64,6 +64,10 @@ func (l *looker) Look(ctx context.Context) (reap.Look, error) {
 	return look, err
 }
 
+// Release implements reap.Releaser: the finder takes a closed reference for a
+// dead process.
+func (l *looker) Release(ref *proc.Ref) { _ = ref.Close() }
+
 // process is what the policy needs to know of a finding. The executable is
 // looked up for members only, and only where a rule could match it.
 func (l *looker) process(f *member.Finding) policy.Process {

@@ -63,6 +63,9 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 	}
 	defer t.close()
 	t.known = known
+	// Room for as many pidfds as a large session has members; it costs a wait,
+	// which passes while the hooks run.
+	go func() { _ = linux.GrowFDTable(largeSession) }()
 	r := h.newRun(t, reg, c, req, log)
 	en := engine.Engine{Claimer: r, Recorder: r, Hooks: hooksOf{r}, Members: membersOf{r}}
 	result, err := en.Run(ctx)
@@ -75,6 +78,8 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 	}
 	return Result{Record: r.record, Exit: result.Exit(), Problems: result.Problems}, nil
 }
+
+const largeSession = 4096 // descriptors
 
 // HoldSignals keeps the polite signals from ending this process until release.
 // They are taken by a handler, not ignored: what is ignored stays ignored in

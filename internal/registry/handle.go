@@ -39,8 +39,10 @@ func (r *Registry) Register(e Entry) (*Handle, error) {
 	}
 	for i := range all {
 		other := &all[i].Entry
+		// A session that is ending has lost its display: who registers now is
+		// on the next server by that number, and must not go unwatched.
 		if other.ID != e.ID && other.Display != "" && other.Display == e.Display &&
-			other.Phase != session.PhaseEnded && held(r.file(other.ID, lockSuffix)) {
+			other.Phase == session.PhaseWatching && held(r.file(other.ID, lockSuffix)) {
 			return nil, &WatchedError{*other}
 		}
 	}
