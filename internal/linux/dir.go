@@ -111,26 +111,16 @@ func ReadFD(fd int, buf []byte) (int, syscall.Errno) {
 func CloseFD(fd int) { _ = unix.Close(fd) }
 
 // ReadFile reads the file at path, which ends in a NUL byte, into buf: one
-// open, reads until the end or until buf is full, one close. The error is a
-// bare errno.
+// open, one read, one close. That is all of a small file of /proc, which the
+// kernel makes in one piece. The error is a bare errno.
 func (d *Dir) ReadFile(path, buf []byte) (int, syscall.Errno) {
 	fd, errno := d.OpenRead(path)
 	if errno != 0 {
 		return 0, errno
 	}
-	defer CloseFD(fd)
-	total := 0
-	for total < len(buf) {
-		n, errno := ReadFD(fd, buf[total:])
-		if errno != 0 {
-			return total, errno
-		}
-		if n == 0 {
-			break
-		}
-		total += n
-	}
-	return total, 0
+	n, errno := ReadFD(fd, buf)
+	CloseFD(fd)
+	return n, errno
 }
 
 // FileID is what stat(2) knows of a file that tells it from others.

@@ -32,22 +32,25 @@ func (fs *FS) Environ(pid int, names []string, visit func(name int, value []byte
 	task := 0
 	for range execRetries {
 		n, errno := fs.environ(pid, task, names, visit)
-		// Without a memory (kernel thread, zombie) there is nothing to be
-		// read; newer kernels, 6.18 among them, say ESRCH instead.
-		if errno != 0 && errno != syscall.ESRCH {
+		switch errno {
+		case 0:
+			if n > 0 {
+				return nil
+			}
+		case syscall.ESRCH, syscall.EACCES:
+			// Without a memory (kernel thread, zombie) newer kernels, 6.18
+			// among them, say ESRCH instead of nothing; and such a task looks
+			// as if it were not dumpable.
+		default:
 			return wrap(pid, "environ", errno)
 		}
-		if n > 0 {
-			return nil
-		}
-		// Nothing: an empty environment (env -i), no memory, or a process
-		// inside execve, whose env_end is not set yet.
-		var s Stat
+		s := Stat{Comm: fs.comm}
 		if err := fs.ReadStat(pid, &s); err != nil {
 			return err
 		}
+		fs.comm = s.Comm
 		switch {
-		case s.Kernel() || errno == 0 && s.EnvEnd != 0 && !s.Exiting():
+		case s.Kernel():
 			return nil
 		case s.Exiting() && s.Threads > 1 && task == 0:
 			// The leader has exited and its memory belongs to the other
@@ -56,10 +59,14 @@ func (fs *FS) Environ(pid int, names []string, visit func(name int, value []byte
 				return ErrGone
 			}
 			continue
-		case s.Exiting():
+		case s.Exiting() && (task == 0 || errno != syscall.EACCES):
 			return ErrGone
+		case errno == syscall.EACCES:
+			return ErrDenied
+		case errno == 0 && s.EnvEnd != 0:
+			return nil // it is empty (env -i)
 		}
-		linux.Yield()
+		linux.Yield() // inside execve: env_end is not set yet
 	}
 	return ErrExecuting
 }

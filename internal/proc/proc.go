@@ -41,6 +41,7 @@ type FS struct {
 	file    []byte // for the small files
 	entries []byte // raw directory entries
 	env     []byte // one window of an environment
+	comm    string // of the process that Environ last asked more of
 }
 
 // Sizes of the buffers. /proc/PID/status and cgroup may be longer than a

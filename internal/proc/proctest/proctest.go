@@ -59,7 +59,7 @@ func RunIfChild() {
 	}
 	life, ready := os.NewFile(lifeFD, "life"), os.NewFile(readyFD, "ready")
 	if s.Orphan {
-		s.Orphan = false
+		s.Orphan, s.Fresh = false, false // which has taken place
 		if err := s.command(life, ready).Start(); err != nil {
 			fail(err)
 		}
@@ -225,6 +225,9 @@ func Start(t testing.TB, specs ...Spec) *Tree {
 			t.Fatal(err)
 		}
 		tree.started = append(tree.started, cmd)
+		if s.Orphan {
+			_ = cmd.Wait()
+		}
 		want += s.count()
 	}
 	_, _ = lifeR.Close(), readyW.Close()

@@ -1,0 +1,349 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"xexit/internal/proc"
+	"xexit/internal/registry"
+	"xexit/internal/session"
+)
+
+// Finder finds the members of one session again and again. It remembers what
+// it has found: a member stays one, whatever it does to its environment and
+// whoever becomes its parent. Not safe for concurrent use.
+//
+// A pass sees every process that lives at its end, although processes come
+// and go meanwhile. Numbers are given in ascending order until they wrap:
+//
+//	L0 = last number given          round 1        round 2
+//	 |                               |              |
+//	 |---- all processes ----|  L1   |-- > L0 --| L2|-- > L1 --| …
+//
+// A process that lives at the end and was not seen became visible after the
+// listing of its round. Then its parent, or the parent of that one, was there
+// when that round listed, and was either read and found a member, or gone when
+// it was read: both make one more round. A round with neither is the last.
+//
+// fork(2) takes the number of a child some time before the child is visible,
+// so the child of one that was gone may have a number that was given before
+// its round began. It is greater than its parent's all the same: the next
+// round goes back to there. Only numbers that wrap break this, and show in L.
+type Finder struct {
+	fs *proc.FS
+	t  Target
+
+	records map[int]*record // by number
+	refs    []*proc.Ref     // all that were ever handed out
+	past    map[session.ProcID]struct{}
+	pass    uint64
+	home    [3]string // of the watcher, the leader, the subreaper
+
+	env   envReader
+	class *classifier
+	snap  Snapshot
+	order []*record // parallel to snap.Processes
+
+	low    int     // of the numbers that were gone in the round, and
+	high   int     // the greatest one
+	newer  []entry // of the round
+	queue  []*record
+	now    Pass
+	visit  func(pid int, inode uint64) error
+	gather func(pid int, inode uint64) error
+}
+
+type entry struct {
+	pid   int
+	inode uint64
+}
+
+// record is what is remembered of one process.
+type record struct {
+	Process
+	stat  proc.Stat
+	inode uint64
+	owner uint32 // effective uid
+	pass  uint64 // that saw it last
+
+	ref      *proc.Ref
+	refError error // why there is none
+	told     bool  // why.String of ruled is in text
+	ruled    ruling
+	text     string
+	blocked  *envJob // which is stuck in its environment
+	counted  bool    // as a zombie
+	exact    bool    // UID is the real one, read after the last change of owner
+	outside  error
+}
+
+// tailRounds bounds the rounds of a pass, and tailRoundsFresh those of a pass
+// that has found somebody and so cannot be clean any more.
+const (
+	tailRounds      = 64
+	tailRoundsFresh = 8
+)
+
+// NewFinder makes a Finder for t over fs, which stays the caller's. Close it.
+func NewFinder(fs *proc.FS, t Target) *Finder {
+	f := &Finder{
+		fs: fs, t: t,
+		records: map[int]*record{},
+		past:    map[session.ProcID]struct{}{},
+		class:   newClassifier(vetoes()),
+	}
+	f.env = newEnvReader(fs.Root(), t.Entry.Markers)
+	f.visit = f.visitEntry
+	f.gather = func(pid int, inode uint64) error {
+		f.newer = append(f.newer, entry{pid, inode})
+		return nil
+	}
+	return f
+}
+
+// SetOthers replaces the other live sessions, which may come and go while this
+// one ends.
+func (f *Finder) SetOthers(others []registry.Entry) { f.t.Others = others }
+
+// Close closes all references that Full has handed out.
+func (f *Finder) Close() {
+	for _, r := range f.refs {
+		_ = r.Close()
+	}
+	f.refs = nil
+	f.env.close()
+}
+
+// Full looks at all processes and finds the members. The error is ctx's, or
+// that of a /proc that cannot be listed; what was found until then counts.
+func (f *Finder) Full(ctx context.Context) (Pass, error) {
+	last, lastErr := f.fs.LastPID()
+	f.low, f.high = last, 0
+	if err := f.first(ctx); err != nil {
+		return f.finish(false), err
+	}
+	f.take(ctx, 0)
+	quiet := false
+	for !quiet && lastErr == nil {
+		if err := ctx.Err(); err != nil {
+			return f.finish(false), fmt.Errorf("find members: %w", err)
+		}
+		if f.now.Rounds == tailRounds || f.now.Fresh > 0 && f.now.Rounds >= tailRoundsFresh {
+			break
+		}
+		f.now.Rounds++
+		before := f.now
+		var wrapped bool
+		var err error
+		last, wrapped, err = f.round(ctx, last)
+		if err != nil {
+			return f.finish(false), err
+		}
+		if wrapped {
+			break
+		}
+		quiet = f.now.Fresh == before.Fresh && f.now.Vanished == before.Vanished
+	}
+	return f.finish(quiet && f.now.Fresh == 0 && f.now.Unknown == 0), nil
+}
+
+// All is one look without references and without rounds: what `xexit ps` shows
+// of a session that lives. Ref is not set, and nothing is remembered.
+func (f *Finder) All(ctx context.Context) (Pass, error) {
+	err := f.first(ctx)
+	return f.finish(false), err
+}
+
+// first reads all processes and decides over them.
+func (f *Finder) first(ctx context.Context) error {
+	f.pass++
+	f.now = Pass{Findings: f.now.Findings[:0]}
+	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
+	f.refresh()
+	if err := f.fs.Entries(0, f.visit); err != nil {
+		return fmt.Errorf("find members: %w", err)
+	}
+	if err := f.readRest(ctx, 0); err != nil {
+		return err
+	}
+	f.class.begin(&f.t, &f.snap)
+	f.class.add(0)
+	return nil
+}
+
+// gone notes that a process was gone when it was to be read.
+func (f *Finder) gone(pid int) {
+	f.now.Vanished++
+	f.low, f.high = min(f.low, pid), max(f.high, pid)
+}
+
+// round reads the processes that came since the round before, at whose start
+// the last number given was base. last is that of this round.
+func (f *Finder) round(ctx context.Context, base int) (last int, wrapped bool, err error) {
+	last, err = f.fs.LastPID()
+	if err != nil {
+		return 0, false, fmt.Errorf("find members: %w", err)
+	}
+	if last < base {
+		return 0, true, nil
+	}
+	from := f.low
+	if f.high > last {
+		from = 0 // it is from before the numbers wrapped, its child may be from after
+	}
+	f.low, f.high = last, 0
+	f.newer = f.newer[:0]
+	if err := f.fs.Entries(from, f.gather); err != nil {
+		return 0, false, fmt.Errorf("find members: %w", err)
+	}
+	known := len(f.order)
+	for _, e := range f.newer {
+		if r := f.records[e.pid]; r != nil && r.pass == f.pass && r.inode == e.inode {
+			continue // read before
+		}
+		if err := f.visitEntry(e.pid, e.inode); err != nil {
+			return 0, false, err
+		}
+	}
+	if len(f.order) > known {
+		if err := f.readRest(ctx, known); err != nil {
+			return 0, false, err
+		}
+		f.class.add(known)
+		f.take(ctx, known)
+	}
+	return last, false, nil
+}
+
+// take makes members of those from an index on that were found to belong: the
+// reference first, then everything is read and decided again, then the
+// process is asked whether it still is there.
+func (f *Finder) take(ctx context.Context, from int) {
+	f.queue = f.queue[:0]
+	decide := false
+	for i := from; i < len(f.order); i++ {
+		r := f.order[i]
+		if r.Known != 0 || !f.class.rulings[i].member() {
+			continue
+		}
+		decide = true
+		if f.refer(r) {
+			f.queue = append(f.queue, r)
+		}
+	}
+	if !decide {
+		return
+	}
+	if err := f.environments(ctx, f.queue); err != nil {
+		f.now.Unknown++ // and so not clean; the caller meets the error again
+	}
+	f.class.again(from)
+	for i := from; i < len(f.order); i++ {
+		r := f.order[i]
+		if r.ref == nil || r.Known != 0 {
+			continue
+		}
+		ruled := &f.class.rulings[i]
+		if r.Dead || !ruled.member() || r.ref.Signal(0) != nil {
+			_ = r.ref.Close()
+			r.ref = nil
+			f.gone(r.ID.PID) // it changed under our eyes: look again
+			continue
+		}
+		r.Known = ruled.evidence
+		f.past[r.ID] = struct{}{}
+		f.refs = append(f.refs, r.ref)
+		f.now.Fresh++
+	}
+}
+
+// refer opens the reference of r and reads again what its membership rests on.
+func (f *Finder) refer(r *record) bool {
+	ref, err := f.fs.Open(r.ID.PID)
+	r.refError = nil
+	switch {
+	case err == nil && ref.ID() == r.ID:
+		if f.readAgain(r) {
+			r.ref = ref
+			return true
+		}
+		_ = ref.Close()
+	case err == nil:
+		_ = ref.Close()
+		r.Dead = true
+		f.gone(r.ID.PID)
+	case errors.Is(err, proc.ErrGone):
+		r.Dead = true
+		f.gone(r.ID.PID)
+	case errors.Is(err, syscall.EPERM):
+		r.Denied = true
+	default: // no descriptor left, most likely
+		r.refError = err
+		f.now.Unknown++
+	}
+	return false
+}
+
+// finish makes the findings of the pass.
+func (f *Finder) finish(clean bool) Pass {
+	for i, r := range f.order {
+		if i >= len(f.class.rulings) {
+			break // the pass ended early
+		}
+		ruled := f.class.rulings[i]
+		if r.ref != nil && r.ref.FD() < 0 {
+			r.Dead = true // its reference was closed: nobody waits for it
+		}
+		if !f.class.reported(i) || r.Dead {
+			continue
+		}
+		if !r.told || r.ruled != ruled {
+			r.ruled, r.text, r.told, r.outside = ruled, ruled.why.String(), true, nil
+		}
+		if ruled.why.rule == whyFounder {
+			r.Founder = true
+		}
+		f.now.Findings = append(f.now.Findings, f.finding(r))
+	}
+	f.now.Clean = clean
+	f.forget()
+	return f.now
+}
+
+func (f *Finder) finding(r *record) Finding {
+	out := Finding{
+		ID: r.ID, PPID: r.PPID, SID: r.SID, PGID: r.PGID, TTY: r.TTY,
+		Comm: r.Comm, State: r.State, UID: r.UID,
+		Evidence: r.ruled.evidence, Member: r.ruled.member(), Undecided: r.ruled.undecided, Why: r.text,
+	}
+	switch {
+	case r.ruled.outside:
+		if r.outside == nil {
+			f.readOutside(r)
+			r.outside = errOutside(&r.Process)
+			f.past[r.ID] = struct{}{} // its children belong, too
+		}
+		out.UID, out.Comm, out.Unkillable = r.UID, r.Comm, r.outside
+	case out.Member && r.Known != 0:
+		out.Ref = r.ref
+	case out.Member && r.refError != nil:
+		// For this pass only: the next one tries again.
+		out.Member, out.Undecided = false, true
+		out.Why = r.text + "; no reference to it yet: " + r.refError.Error()
+	}
+	return out
+}
+
+// forget drops what was not seen in this pass.
+func (f *Finder) forget() {
+	if len(f.records) <= len(f.order) {
+		return
+	}
+	for pid, r := range f.records {
+		if r.pass != f.pass {
+			delete(f.records, pid)
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package member
+
+import (
+	"context"
+	"errors"
+
+	"xexit/internal/proc"
+	"xexit/internal/session"
+)
+
+// visitEntry reads one process of the listing: of one that is out of our
+// reach only its place in the tree, and that once; of another one all but the
+// environment, which readRest reads. It never fails: what cannot be read is
+// counted.
+func (f *Finder) visitEntry(pid int, inode uint64) error {
+	r := f.records[pid]
+	if r != nil && r.pass == f.pass {
+		r.Dead = true // it was read in this pass: its number has a new owner
+		r = nil
+	}
+	may := f.fs.MaySignal(pid)
+	if errors.Is(may, proc.ErrGone) {
+		f.gone(pid)
+		return nil
+	}
+	denied := may != nil
+	same := r != nil && r.inode == inode && inode > 1
+	if same && r.Far && r.Denied && denied {
+		f.seen(r)
+		return nil
+	}
+	owner, _, err := f.fs.Owner(pid)
+	if err != nil {
+		f.failed(pid, err)
+		return nil
+	}
+	if same && r.Far && !r.Denied && !denied && owner == r.owner && owner != 0 {
+		f.seen(r)
+		return nil
+	}
+	if r == nil {
+		r = &record{}
+	}
+	if err := f.fs.ReadStat(pid, &r.stat); err != nil {
+		f.failed(pid, err)
+		return nil
+	}
+	if r.ID != r.stat.ID() {
+		*r = record{stat: r.stat}
+	}
+	r.copyStat()
+	r.exact = r.exact && r.owner == owner
+	r.inode, r.owner, r.Denied = inode, owner, denied
+	f.records[pid] = r
+	if err := f.place(r); err != nil {
+		f.failed(pid, err)
+		return nil
+	}
+	f.seen(r)
+	return nil
+}
+
+// place reads on, as far as the process is in our reach.
+func (f *Finder) place(r *record) error {
+	r.Far = true
+	if r.Denied || r.Kernel {
+		r.UID, r.UIDKnown = r.owner, true
+	} else if err := f.readUID(r, false); err != nil {
+		return err
+	} else {
+		r.Far = !f.t.Bound.hasUID(r.UID)
+	}
+	if r.Far {
+		r.Audit, r.Cgroup, r.Unique = session.NoAudit, "", ""
+		clear(r.Values)
+		if audit, err := f.fs.Audit(r.ID.PID); err == nil {
+			r.Audit = audit
+		}
+		return nil
+	}
+	if r.Known != 0 || r.Dead {
+		return nil
+	}
+	return f.readNear(r)
+}
+
+// readUID finds the real uid. The owner of the directory, which is the
+// effective one, is good enough if it is the one that we look for, until the
+// process is to be a member.
+func (f *Finder) readUID(r *record, exactly bool) error {
+	switch {
+	case exactly:
+	case r.exact && r.owner != 0:
+		return nil
+	case r.owner == f.t.Bound.UID:
+		r.UID, r.UIDKnown = r.owner, true
+		return nil
+	}
+	uid, err := f.fs.UID(r.ID.PID)
+	if err != nil {
+		return err
+	}
+	r.UID, r.UIDKnown, r.exact = uid, true, true
+	return nil
+}
+
+// readNear reads what anyone may read of a process.
+func (f *Finder) readNear(r *record) error {
+	audit, err := f.fs.Audit(r.ID.PID)
+	if err != nil {
+		return err
+	}
+	r.Audit = audit
+	group, err := f.fs.CgroupBytes(r.ID.PID)
+	if err != nil {
+		return err
+	}
+	if string(group) != r.Cgroup {
+		r.Cgroup = string(group)
+	}
+	return nil
+}
+
+// readAgain reads everything but the environment a second time, while a pidfd
+// holds the process, and reports whether it still is there.
+func (f *Finder) readAgain(r *record) bool {
+	err := f.fs.ReadStat(r.ID.PID, &r.stat)
+	if err == nil && r.stat.ID() != r.ID {
+		err = proc.ErrGone
+	}
+	if err == nil {
+		r.copyStat()
+		err = f.readUID(r, true)
+	}
+	if err == nil {
+		err = f.readNear(r)
+	}
+	if err != nil {
+		r.Dead = errors.Is(err, proc.ErrGone)
+		f.failed(r.ID.PID, err)
+		return false
+	}
+	return true
+}
+
+// readOutside reads of a process that belongs, but is out of reach, what
+// people want to know of it.
+func (f *Finder) readOutside(r *record) {
+	s := r.stat
+	if err := f.fs.ReadStat(r.ID.PID, &s); err == nil && s.ID() == r.ID {
+		r.stat = s
+		r.copyStat()
+	}
+	if uid, err := f.fs.UID(r.ID.PID); err == nil {
+		r.UID = uid
+	}
+}
+
+func (r *record) copyStat() {
+	s := &r.stat
+	r.ID, r.PPID, r.PGID, r.SID, r.TTY = s.ID(), s.PPID, s.PGID, s.SID, s.TTY
+	r.Comm, r.State, r.Kernel, r.Dead = s.Comm, s.State, s.Kernel(), s.Dead()
+}
+
+// seen puts a process into the snapshot. One that has died since the last
+// pass may have left children after the listing, as one that is gone: it
+// counts as such, once.
+func (f *Finder) seen(r *record) {
+	r.pass = f.pass
+	if r.Dead && !r.counted {
+		r.counted = true
+		f.gone(r.ID.PID)
+	}
+	f.order = append(f.order, r)
+	f.snap.Processes = append(f.snap.Processes, &r.Process)
+}
+
+func (f *Finder) failed(pid int, err error) {
+	if errors.Is(err, proc.ErrGone) {
+		f.gone(pid)
+	} else {
+		f.now.Unknown++
+	}
+}
+
+// readRest completes the processes from an index on: parents, which may have
+// been read after them, and environments.
+func (f *Finder) readRest(ctx context.Context, from int) error {
+	f.queue = f.queue[:0]
+	for _, r := range f.order[from:] {
+		parent := f.parentOf(r)
+		if r.Far && parent == nil && r.PPID != 0 && !r.Dead {
+			// What is out of reach is read once, so it may have got a new
+			// parent since.
+			if err := f.fs.ReadStat(r.ID.PID, &r.stat); err == nil && r.stat.ID() == r.ID {
+				r.copyStat()
+				parent = f.parentOf(r)
+			}
+		}
+		if r.Born.IsZero() && parent != nil && parent.ID.PID != 1 && parent.ID.Start <= r.ID.Start {
+			r.Born = parent.ID
+		}
+		if !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !f.isSelf(r) {
+			f.queue = append(f.queue, r)
+		}
+	}
+	return f.environments(ctx, f.queue)
+}
+
+func (f *Finder) parentOf(r *record) *record {
+	if parent := f.records[r.PPID]; parent != nil && parent.pass == f.pass {
+		return parent
+	}
+	return nil
+}
+
+func (f *Finder) isSelf(r *record) bool {
+	for _, id := range f.t.Self {
+		if r.ID == id {
+			return true
+		}
+	}
+	return r.ID == f.t.Entry.Watcher || r.ID == f.t.Entry.Subreaper
+}
+
+// refresh reads what lies outside of the processes and may have changed since
+// the last pass.
+func (f *Finder) refresh() {
+	e := &f.t.Entry
+	f.snap.Past, f.snap.Home = f.past, f.snap.Home[:0]
+	for i, id := range [...]session.ProcID{e.Watcher, e.Leader, e.Subreaper} {
+		if id.IsZero() {
+			continue
+		}
+		// Where it lived last is kept when it is dead.
+		if s, err := f.fs.Stat(id.PID); err == nil && s.ID() == id && !s.Dead() {
+			if group, err := f.fs.CgroupBytes(id.PID); err == nil && string(group) != f.home[i] {
+				f.home[i] = string(group)
+			}
+		}
+		if f.home[i] != "" {
+			f.snap.Home = append(f.snap.Home, f.home[i])
+		}
+	}
+	if f.t.Scope == session.ScopeUser {
+		f.snap.Logins, _ = ReadLogins(f.t.Root, f.t.Entry.UID) // an error shows in Unsure
+	}
+}

@@ -1,0 +1,55 @@
+package member
+
+import "xexit/internal/session"
+
+// Snapshot is what one pass has read, as far as Classify needs it.
+type Snapshot struct {
+	// Processes in any order; at most one for a number.
+	Processes []*Process
+	// Home has the cgroups in which the session's own xexit and its leader
+	// live: what the session started there is no stranger there.
+	Home []string
+	// Logins is what logind says.
+	Logins Logins
+	// Past has the members that earlier passes found, also dead ones.
+	Past map[session.ProcID]struct{}
+}
+
+// Process is one process of a Snapshot.
+type Process struct {
+	ID             session.ProcID
+	PPID           int
+	PGID, SID, TTY int
+	Comm           string
+	State          byte
+	Kernel         bool // a kernel thread
+	Dead           bool // a zombie, and no thread of it runs
+
+	UID      uint32 // real
+	UIDKnown bool
+	Denied   bool // kill(2) says EPERM
+
+	// Far: it lies outside the bound for certain, and only descent was read.
+	// None of the fields below is set.
+	Far bool
+
+	Audit  uint32 // session.NoAudit if unset; set for Far ones, too
+	Cgroup string // "" where unknown
+	Env    EnvState
+	Unique string   // value of XEXIT_SESSION; "": none
+	Values []string // of the target's ambient markers, in their order; "": none
+
+	Born    session.ProcID   // its parent when it was first seen
+	Known   session.Evidence // a member since an earlier pass
+	Founder bool             // spared by an earlier pass as what the session came from
+}
+
+// EnvState says how far the environment of a process is known.
+type EnvState uint8
+
+// The states.
+const (
+	EnvRead    EnvState = iota // Unique and Values are what it says
+	EnvDenied                  // not dumpable: it cannot be read
+	EnvUnknown                 // it could not be read this time
+)
