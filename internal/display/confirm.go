@@ -1,0 +1,245 @@
+package display
+
+import (
+	"strconv"
+	"time"
+
+	"xexit/internal/session"
+)
+
+// doubtBroken: the connection is gone; only a new one can tell more.
+func (m *Machine) doubtBroken(now time.Duration, cause string, linkError bool, a *Actions) {
+	if m.doubt == noDoubt {
+		m.since, m.nextTry = now, now
+	}
+	m.doubt, m.state = broken, CONFIRM
+	m.cause, m.linkError = cause, linkError
+	m.tries, m.stalled = 0, false
+	a.Drop = true
+}
+
+func (m *Machine) broke(o Observation, a *Actions) {
+	if m.doubt != broken {
+		m.doubtBroken(o.Now, o.Cause, o.LinkError, a)
+	}
+}
+
+// believe: the silent link spoke. The old connection was never given up.
+func (m *Machine) believe(now time.Duration, a *Actions) {
+	m.doubt, m.state = noDoubt, SUSPECT
+	m.trying = false
+	m.grace = now
+	m.nextLook = now + m.th.Look
+	a.Abort = true
+}
+
+// confirm does what is due while in CONFIRM.
+func (m *Machine) confirm(now time.Duration, a *Actions) {
+	if m.doubt == silent && !m.confirmSilent(now, a) {
+		return
+	}
+	if m.doubt == broken && m.trying && now >= m.tryFrom+m.th.Stall {
+		m.trying = false
+		a.Abort = true
+		m.unserved(now, m.reached, "the new connection got no answer for "+seconds(m.th.Stall))
+	}
+	if !m.state.Final() && m.doubt != noDoubt && !m.trying && now >= m.nextTry {
+		m.trying, m.reached, m.tryFrom = true, false, now
+		a.Connect = true
+	}
+}
+
+// confirmSilent looks at the old connection while a new one is tried. false:
+// there is no doubt any more, or it is decided.
+func (m *Machine) confirmSilent(now time.Duration, a *Actions) bool {
+	quiet := m.quiet(now)
+	if m.linkLives() || quiet < m.th.Confirm {
+		m.believe(now, a)
+		return false
+	}
+	if m.trying && m.reached {
+		// The host at the other end accepted: its link is alive. If nothing
+		// more comes the server is busy, and that is no end.
+		if now >= m.tryFrom+m.th.Stall {
+			m.believe(now, a)
+			return false
+		}
+	} else {
+		if m.trying && now >= m.tryFrom+m.th.Attempt {
+			m.trying, m.nextTry = false, now
+			m.tries++
+		}
+		// Without one try that had its time nothing is confirmed.
+		if quiet >= m.th.LostAfter && m.tries > 0 {
+			m.gone(now, m.silence(now)+"; "+m.attempts())
+			return false
+		}
+	}
+	m.nextLook = now + m.th.Look
+	if left := m.th.LostAfter - quiet; left > 0 {
+		m.nextLook = now + min(m.th.Look, left)
+	}
+	return true
+}
+
+func (m *Machine) dueSilent() time.Duration {
+	at := m.nextLook
+	if m.trying && m.reached {
+		return min(at, m.tryFrom+m.th.Stall)
+	}
+	if m.trying {
+		return min(at, m.tryFrom+m.th.Attempt)
+	}
+	return min(at, m.nextTry)
+}
+
+// tried: the new connection came to a result.
+func (m *Machine) tried(o Observation, a *Actions) {
+	m.trying = false
+	m.tries++
+	switch o.Outcome {
+	case SameDisplay:
+		m.adopt(o.Now, a)
+	case OtherDisplay, NoEntry:
+		m.linkError = false
+		m.gone(o.Now, m.cause+"; "+o.Cause)
+	case Full:
+		if m.doubt == silent {
+			m.believe(o.Now, a)
+			return
+		}
+		m.nextTry = o.Now + m.th.Look
+		m.unserved(o.Now, true, o.Cause)
+	case NobodyThere, NoRoute, Dropped:
+		m.failed(o)
+	}
+}
+
+// adopt: the new connection leads to the same display.
+func (m *Machine) adopt(now time.Duration, a *Actions) {
+	if m.peer == PeerDead {
+		m.notDead = true // who called listen need not be who serves
+	}
+	m.doubt, m.state = noDoubt, OK
+	m.waiting, m.stalled, m.linkError = false, false, false
+	m.nextPing, m.grace = now+m.th.Ping, now
+	if m.leaderGone && m.counts {
+		m.nextCount = now
+	}
+	a.Adopt = true
+}
+
+// A connection that is refused or breaks is tried again a few times at once:
+// a server that exits closes its clients' sockets first and its listening ones
+// then, and what was queued there in between says nothing.
+const (
+	quickTries = 3
+	firstPause = time.Millisecond
+)
+
+// failed: the new connection was refused or broke.
+func (m *Machine) failed(o Observation) {
+	if m.doubt == silent {
+		// Something answers for the host, but it is the old connection's
+		// silence that decides.
+		m.nextTry = o.Now + m.th.Look
+		m.linkError = o.Outcome != NobodyThere
+		return
+	}
+	dead := m.link == Local && m.peer == PeerDead && o.Outcome == NobodyThere
+	if dead || m.tries >= quickTries {
+		m.linkError = m.linkError || o.Outcome == NoRoute
+		m.gone(o.Now, m.cause+"; "+o.Cause)
+		return
+	}
+	m.nextTry = o.Now + firstPause<<(m.tries-1)
+}
+
+// unserved: something accepts connections and does not serve them. That is
+// what a stopped, grabbed or full server does; it is also what is left of a
+// dead one whose listening socket somebody inherited.
+func (m *Machine) unserved(now time.Duration, reached bool, cause string) {
+	age := now - m.since
+	switch {
+	case m.link == Local && m.peerLives():
+		if m.th.Hung > 0 && age >= m.th.Hung {
+			m.hung(age)
+		}
+	case !reached, m.link == Local && m.peer == PeerDead:
+		m.linkError = m.linkError || m.link != Local
+		m.gone(now, m.cause+"; "+cause)
+	case age >= m.th.Blind:
+		m.gone(now, m.cause+"; "+cause)
+	}
+	m.stalled = true
+	m.nextTry = max(m.nextTry, now)
+}
+
+func (m *Machine) peerLives() bool {
+	return m.peer == PeerAlive || m.peer == PeerStopped || m.peer == PeerFrozen
+}
+
+// gone: the end, for the reason that the doubt began with.
+func (m *Machine) gone(now time.Duration, how string) {
+	reason := session.ReasonServerGone
+	if m.linkError {
+		reason = session.ReasonLinkLost
+	}
+	m.finish(GONE, End{Reason: reason, Run: true, Noticed: how, Took: now - m.since})
+}
+
+func (m *Machine) silence(now time.Duration) string {
+	s := m.sample
+	text := "no acknowledgement for " + seconds(m.quiet(now))
+	if s.Retransmits > 0 {
+		text += ", " + strconv.Itoa(int(s.Retransmits)) + " retransmissions"
+	}
+	if s.Probes > 0 {
+		text += ", " + strconv.Itoa(int(s.Probes)) + " probes"
+	}
+	return text
+}
+
+func (m *Machine) attempts() string {
+	if m.tries == 1 {
+		return "one new connection in vain"
+	}
+	return strconv.Itoa(m.tries) + " new connections in vain"
+}
+
+// words say the state and why, for people.
+func (m *Machine) words() string {
+	switch m.state {
+	case OK:
+		return "it answers"
+	case BUSY:
+		return "no answer, but it is there" + peerWords(m.peer)
+	case SUSPECT:
+		return "no answer, and the link may be dead"
+	case BLIND:
+		return "no answer, and behind a relay nothing else can be known"
+	case CONFIRM:
+		return m.cause + "; connecting anew to see"
+	}
+	return m.end.Noticed
+}
+
+func peerWords(p Peer) string {
+	switch p {
+	case PeerStopped:
+		return " (the server is stopped)"
+	case PeerFrozen:
+		return " (the server is frozen)"
+	case PeerAlive:
+		return " (the server runs)"
+	}
+	return ""
+}
+
+// seconds writes a time for people: whole seconds, or tenths below ten.
+func seconds(d time.Duration) string {
+	if d < 10*time.Second {
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	}
+	return strconv.Itoa(int((d+time.Second/2)/time.Second)) + " s"
+}

@@ -1,0 +1,345 @@
+package display
+
+import (
+	"time"
+
+	"xexit/internal/session"
+)
+
+// End is the end of a watch.
+type End struct {
+	Reason  session.Reason // server-gone, link-lost, blind, logout, requested
+	Run     bool           // false: leave without running anything (LTSP_XEXIT=EXIT)
+	Noticed string         // how it was noticed
+	Took    time.Duration  // from the first sign to the decision
+}
+
+// doubt is why the machine is in CONFIRM.
+type doubt uint8
+
+const (
+	noDoubt doubt = iota
+	broken        // the connection is gone
+	silent        // it stands, and the link under it is silent
+)
+
+// Machine is the liveness of one display: a value, with Step as its only
+// transition. It does no I/O and reads no clock.
+type Machine struct {
+	th    Thresholds
+	link  Link
+	state State
+	end   End
+	wake  time.Duration
+
+	waiting  bool          // for an answer
+	asked    time.Duration // since then, or since the age was discarded
+	nextPing time.Duration
+	nextNoOp time.Duration
+	nextLook time.Duration
+	grace    time.Duration // silence before this does not count
+	sample   LinkSample
+	peer     Peer
+	notDead  bool // a dead peer process was seen to mean nothing here
+
+	doubt     doubt
+	cause     string
+	linkError bool
+	since     time.Duration // first sign
+	tries     int
+	trying    bool
+	tryFrom   time.Duration
+	reached   bool
+	nextTry   time.Duration
+	stalled   bool // a server is there and does not let us in
+
+	leaderGone bool
+	leaderAt   time.Duration
+	counts     bool // clients can be counted
+	nextCount  time.Duration
+	alone      bool
+	aloneFrom  time.Duration
+	settled    bool
+	resident   [maxResident]resident
+
+	looking   bool
+	lookUntil time.Duration
+}
+
+// resident is one client and since when it is seen.
+type resident struct {
+	name uint64
+	from time.Duration
+}
+
+// NewMachine begins in OK, at the moment of an answer. countable says that the
+// server tells who is connected.
+func NewMachine(th Thresholds, link Link, countable, leaderKnown bool, now time.Duration) Machine {
+	m := Machine{th: th, link: link, counts: countable, nextPing: now + th.Ping, grace: now, nextCount: never}
+	if countable && !leaderKnown {
+		m.nextCount = now
+	}
+	m.wake = m.due()
+	return m
+}
+
+// never is a time that does not come.
+const never = time.Duration(1<<63 - 1)
+
+// State is the state after the last step.
+func (m Machine) State() State { return m.state }
+
+// End tells how it ended, in a final state.
+func (m Machine) End() End { return m.end }
+
+// Wake is when the next Tick is due; never in a final state.
+func (m Machine) Wake() time.Duration { return m.wake }
+
+// Watching tells whether Tick should carry LinkSample and Peer.
+func (m Machine) Watching() bool { return m.waiting || m.doubt != noDoubt }
+
+// Step is the transition. In a final state nothing happens any more.
+func (m Machine) Step(o Observation) (Machine, Actions) {
+	if m.state.Final() {
+		return m, Actions{Wake: never}
+	}
+	var a Actions
+	before := m.state
+	if m.late(o) {
+		m.discardAge(o.Now)
+		a.Note = "the watcher was held up or the machine slept: the time without an answer starts anew"
+	}
+	if o.Kind == Tick || o.Kind == Tried {
+		m.sample, m.peer = o.Link, o.Peer
+	}
+	m.take(o, &a)
+	if !m.state.Final() {
+		m.advance(o.Now, &a)
+	}
+	if m.state.Final() {
+		a = Actions{Note: a.Note, Wake: never}
+	}
+	m.wake = m.due()
+	a.Wake = m.wake
+	if m.state != before {
+		a.Note = m.words()
+	}
+	return m, a
+}
+
+// late reports whether the watcher itself was asleep: what it did not hear in
+// that time says nothing.
+func (m *Machine) late(o Observation) bool {
+	return o.Slept >= m.th.Late || m.wake != never && o.Now-m.wake >= m.th.Late
+}
+
+func (m *Machine) discardAge(now time.Duration) {
+	m.grace = now
+	m.asked = now
+	if m.alone {
+		m.aloneFrom = now
+	}
+	for i := range m.resident {
+		m.resident[i].from = now
+	}
+	if m.doubt != noDoubt {
+		m.since = now
+		m.tryFrom = now
+	}
+}
+
+// take applies one observation.
+func (m *Machine) take(o Observation, a *Actions) {
+	switch o.Kind {
+	case Answer:
+		m.answered(o.Now, a)
+	case Traffic:
+		m.asked = o.Now
+		if m.doubt == silent {
+			m.believe(o.Now, a)
+		}
+	case Broken:
+		m.broke(o, a)
+	case Command:
+		m.command(o)
+	case LeaderEnd:
+		if !m.leaderGone {
+			m.leaderGone, m.leaderAt, m.alone = true, o.Now, false
+			if m.counts {
+				m.nextCount = o.Now
+			}
+		}
+	case Clients:
+		m.counted(o)
+	case Reached:
+		m.reached = m.trying
+	case Tried:
+		if m.trying {
+			m.tried(o, a)
+		}
+	case Look:
+		m.looking, m.lookUntil = true, o.Now+o.Within
+		if m.leaderGone && m.counts {
+			m.nextCount = o.Now
+		}
+		if m.doubt == noDoubt {
+			m.nextPing = o.Now
+		}
+	}
+}
+
+// answered: the display lives.
+func (m *Machine) answered(now time.Duration, a *Actions) {
+	m.waiting = false
+	m.nextPing = now + m.th.Ping
+	m.grace = now
+	if m.doubt == silent {
+		m.believe(now, a)
+	}
+	if m.doubt == noDoubt {
+		m.state = OK
+	}
+}
+
+// command: LTSP_XEXIT was read. A value that means nothing is passed over.
+func (m *Machine) command(o Observation) {
+	if o.Value == "DIE" || o.Value == "EXIT" {
+		m.finish(ENDED, End{
+			Reason:  session.ReasonRequested,
+			Run:     o.Value == "DIE",
+			Noticed: "LTSP_XEXIT=" + o.Value,
+		})
+	}
+}
+
+func (m *Machine) finish(s State, e End) {
+	m.state, m.end = s, e
+	m.end.Took = max(m.end.Took, 0)
+}
+
+// advance does what is due at now.
+func (m *Machine) advance(now time.Duration, a *Actions) {
+	if m.doubt == noDoubt {
+		if !m.waiting && now >= m.nextPing {
+			m.waiting, m.asked, m.nextNoOp = true, now, now+m.th.Patience
+			a.Ping = true
+		}
+		if m.waiting && now-m.asked >= m.th.Patience {
+			m.judge(now, a)
+		}
+	}
+	if m.doubt != noDoubt {
+		m.confirm(now, a)
+	}
+	if m.state.Final() {
+		return
+	}
+	if m.counts && m.doubt == noDoubt && !m.waiting && now >= m.nextCount {
+		a.Count = true
+		m.nextCount = now + m.countEvery()
+	}
+	if m.looking && now >= m.lookUntil {
+		m.looking = false
+		if m.doubt == broken {
+			m.gone(now, m.cause+"; no connection since")
+			return
+		}
+		a.Alive = true
+	}
+}
+
+// judge: no answer for some time. What else is known?
+func (m *Machine) judge(now time.Duration, a *Actions) {
+	age := now - m.asked
+	m.nextLook = now + m.th.Look
+	// Something must be in flight, or a relay's link dies unnoticed. On a
+	// direct one the kernel's keepalive does the same.
+	if m.link == Relayed && now >= m.nextNoOp {
+		a.NoOp = true
+		m.nextNoOp = now + m.th.Patience
+	}
+	switch {
+	case m.link == Relayed:
+		m.state = BLIND
+		m.nextLook = min(now+m.th.Patience, m.asked+m.th.Blind)
+		if age >= m.th.Blind {
+			m.finish(GONE, End{
+				Reason: session.ReasonBlind, Run: true, Took: age,
+				Noticed: "no answer for " + seconds(age) + "; behind a relay nothing else can be known (blind-after)",
+			})
+		}
+	case m.link == Local:
+		m.state = BUSY
+		m.nextLook = now + m.th.Patience // there is little to see
+		if m.peer == PeerDead && !m.notDead {
+			m.doubtBroken(now, "the server's process is dead", false, a)
+		}
+	case m.linkLives():
+		m.state = BUSY
+	case m.linkDead(now):
+		m.doubt, m.state = silent, CONFIRM
+		m.cause, m.linkError = m.silence(now), true
+		m.since = now - m.quiet(now)
+		m.tries, m.nextTry = 0, now
+	default:
+		m.state = SUSPECT
+	}
+	if m.state != BUSY || m.th.Hung == 0 {
+		return
+	}
+	if age >= m.th.Hung {
+		m.hung(age)
+	}
+	m.nextLook = min(m.nextLook, m.asked+m.th.Hung)
+}
+
+func (m *Machine) hung(age time.Duration) {
+	m.finish(GONE, End{
+		Reason: session.ReasonServerGone, Run: true, Took: age,
+		Noticed: "the server is there and did not answer for " + seconds(age) + " (hung-after)",
+	})
+}
+
+// linkLives: everything sent was acknowledged.
+func (m *Machine) linkLives() bool {
+	s := m.sample
+	return s.Known && s.Unacked == 0 && s.Retransmits == 0 && s.Probes == 0
+}
+
+// quiet is for how long the link's other end said nothing, as far as that
+// counts.
+func (m *Machine) quiet(now time.Duration) time.Duration {
+	return min(m.sample.Silence, now-m.grace)
+}
+
+func (m *Machine) linkDead(now time.Duration) bool {
+	s := m.sample
+	return s.Known && m.quiet(now) >= m.th.Confirm && (s.Retransmits >= m.th.Retries || s.Probes >= m.th.Probes)
+}
+
+// due is when the next Tick is needed.
+func (m *Machine) due() time.Duration {
+	if m.state.Final() {
+		return never
+	}
+	at := never
+	switch {
+	case m.doubt == broken && m.trying:
+		at = m.tryFrom + m.th.Stall
+	case m.doubt == broken:
+		at = m.nextTry
+	case m.doubt == silent:
+		at = m.dueSilent()
+	case m.waiting:
+		at = max(m.asked+m.th.Patience, m.nextLook)
+	default:
+		at = m.nextPing
+	}
+	if m.counts && m.doubt == noDoubt && !m.waiting {
+		at = min(at, m.nextCount)
+	}
+	if m.looking {
+		at = min(at, m.lookUntil)
+	}
+	return at
+}

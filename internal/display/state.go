@@ -1,0 +1,113 @@
+package display
+
+import (
+	"time"
+)
+
+// State is what is known of a display.
+type State uint8
+
+// The states. ENDED, LEFT and GONE are final.
+const (
+	OK      State = iota // it answers
+	BUSY                 // it does not answer, and its end of the line is known to be alive
+	SUSPECT              // it does not answer, and the link may be dead
+	BLIND                // it does not answer, and nothing else can be known
+	CONFIRM              // the connection broke or the link is silent: connecting anew to see
+	ENDED                // LTSP_XEXIT says so
+	LEFT                 // its leader is gone and only watchers are connected
+	GONE                 // it is no more, or out of reach for good
+)
+
+var stateNames = [...]string{"OK", "BUSY", "SUSPECT", "BLIND", "CONFIRM", "ENDED", "LEFT", "GONE"}
+
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "other"
+}
+
+// Final reports whether nothing can follow.
+func (s State) Final() bool { return s >= ENDED }
+
+// Link is what lies between the watcher and the display, and so what can be
+// known when no answer comes.
+type Link uint8
+
+// The links.
+const (
+	Local   Link = iota // a unix socket: no link that could die
+	Direct              // TCP to the server's host: TCP_INFO tells of the link
+	Relayed             // TCP to a relay (sshd): its kernel acknowledges whatever happens beyond
+)
+
+// Thresholds are all the times of the machine. They follow from LostAfter; see
+// NewThresholds.
+type Thresholds struct {
+	LostAfter time.Duration // silence of the link's kernel after which it is dead
+	Ping      time.Duration // between an answer and the next question
+	Patience  time.Duration // no answer for so long is worth a look
+	Look      time.Duration // between looks, while there is no answer
+	Keepalive time.Duration // of the kernel; also how stale an acknowledgement may be on a healthy link
+	Confirm   time.Duration // silence after which a new connection is tried, beside the old one
+	Attempt   time.Duration // one try of it on a silent link; a SYN is repeated each second within
+	Stall     time.Duration // how long a new connection may take after the old one broke
+	Late      time.Duration // woken so much too late, the watcher was held up itself
+	Backstop  time.Duration // after this the kernel gives the connection up
+	Blind     time.Duration // no answer for so long is the end where nothing else is known
+	Hung      time.Duration // the same for a display that is known to be there; 0: never
+	Settled   time.Duration // a client that stayed so long was a session, without one so long it is over
+	Retries   uint8         // retransmissions in a row
+	Probes    uint8         // or keepalive probes: as many must be unanswered besides
+}
+
+// Defaults of Options.
+const (
+	DefaultLostAfter  = 15 * time.Second
+	DefaultBlindAfter = 60 * time.Second
+)
+
+// NewThresholds derives the times. With the default of 15 s a dead link is
+// decided 13 to 15 s after it died: the kernel's keepalive bounds how old the
+// last acknowledgement was when it happened, and the new connection is tried
+// from the eleventh second of silence on, so that a link which heals after 12 s
+// is seen to. Zero is the default; interval replaces Ping.
+func NewThresholds(link Link, interval, lostAfter, blindAfter, hungAfter time.Duration) Thresholds {
+	if lostAfter <= 0 {
+		lostAfter = DefaultLostAfter
+	}
+	if blindAfter <= 0 {
+		blindAfter = DefaultBlindAfter
+	}
+	unit := lostAfter / 15
+	t := Thresholds{
+		LostAfter: lostAfter,
+		Ping:      5 * unit,
+		Patience:  5 * unit,
+		Look:      unit,
+		Keepalive: 2 * unit,
+		Confirm:   11 * unit,
+		Attempt:   max(2*unit, time.Second/2),
+		Stall:     max(4*unit, time.Second),
+		Late:      max(2*unit, time.Second),
+		Backstop:  max(4*lostAfter, time.Minute),
+		Blind:     blindAfter,
+		Hung:      max(hungAfter, 0),
+		Settled:   time.Minute,
+		Retries:   4,
+		Probes:    3,
+	}
+	if lostAfter < 6*time.Second {
+		// Time-outs double from 0.2 s: the fourth comes 3 s after the segment,
+		// the third after 1.4 s. Keepalive cannot go below 1 s.
+		t.Retries, t.Probes = 3, 2
+	}
+	if link == Local {
+		t.Ping = 30 * unit // it shows only whether the server is busy
+	}
+	if interval > 0 {
+		t.Ping = interval
+	}
+	return t
+}

@@ -1,0 +1,351 @@
+package display
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"xexit/internal/display/x11"
+)
+
+// target is one display in a loop: it turns what its connections say into
+// observations, and the machine's actions into requests.
+type target struct {
+	loop   *loop
+	name   x11.Name
+	addrs  []address
+	cookie func(address) []byte
+	times  func(Link) Thresholds
+	tell   func(State, string) // may be nil
+	leader int                 // pidfd, or -1
+
+	machine Machine
+	begun   bool // the machine runs
+	timer   *timer
+	asleep  time.Duration // of loop.asleep, what the machine knows of
+	queue   []Observation
+	working bool // on the queue
+
+	cur, next *client
+	rest      []address // what next has not tried yet
+	token     string
+	peer      peer
+	census    census
+	leaderKey uint64
+
+	alive  bool  // Probe's answer is there
+	failed error // it could not be opened
+}
+
+func newTarget(l *loop) *target {
+	t := &target{loop: l, leader: -1}
+	t.timer = newTimer(t.tick)
+	return t
+}
+
+// settled reports whether the caller of the loop has something to know.
+func (t *target) settled() bool {
+	return t.failed != nil || t.alive || t.begun && t.machine.State().Final()
+}
+
+// connect starts a new connection.
+func (t *target) connect() {
+	t.abort()
+	t.rest = t.addrs
+	t.connectNext(nil)
+}
+
+func (t *target) connectNext(cause error) {
+	for len(t.rest) > 0 {
+		c := &client{loop: t.loop, to: t, addr: t.rest[0], want: t.token, screen: t.name.Screen}
+		t.rest = t.rest[1:]
+		c.link = c.addr.link(t.name.Number)
+		c.conn = x11.NewConn(t.cookie(c.addr))
+		err := c.dial()
+		if err == nil {
+			t.next = c
+			c.begin()
+			return
+		}
+		cause = telling(cause, err)
+	}
+	t.result(outcome(cause), cause)
+}
+
+// telling keeps the error that tells more: that nobody is there tells least.
+func telling(a, b error) error {
+	if a == nil || outcome(a) == NobodyThere {
+		return b
+	}
+	return a
+}
+
+func (t *target) abort() {
+	if t.next != nil {
+		t.next.close()
+		t.next = nil
+	}
+}
+
+// result is that of connect, if it failed.
+func (t *target) result(o Outcome, cause error) {
+	if !t.begun {
+		t.failed = cause
+		return
+	}
+	t.observe(Observation{Kind: Tried, Outcome: o, Cause: reconnectWords(o, cause)})
+}
+
+func (t *target) reached(c *client) {
+	if err := c.tune(t.times(c.link)); err != nil {
+		c.fail(Dropped, err)
+		return
+	}
+	if t.begun {
+		t.observe(Observation{Kind: Reached})
+	}
+}
+
+func (t *target) joined(c *client) {
+	value := c.value
+	if !t.begun {
+		t.next = nil
+		t.start(c)
+	} else {
+		t.observe(Observation{Kind: Tried, Outcome: SameDisplay})
+	}
+	t.observe(Observation{Kind: Command, Value: value})
+}
+
+// start begins the machine on the first connection.
+func (t *target) start(c *client) {
+	t.cur, t.token = c, c.token
+	if c.link != Local {
+		t.addrs = []address{c.addr} // another address may lead another way
+	}
+	t.peer.open(c)
+	leader := t.leader >= 0
+	if leader {
+		var err error
+		t.leaderKey, err = t.loop.watch(t.leader, readable, func(ready) {
+			t.loop.forget(t.leader, t.leaderKey)
+			t.observe(Observation{Kind: LeaderEnd})
+		})
+		leader = err == nil
+	}
+	t.machine = NewMachine(t.times(c.link), c.link, c.xres, leader, t.loop.now)
+	t.begun, t.asleep = true, t.loop.asleep
+	t.loop.schedule(t.timer, t.round(t.machine.Wake()))
+}
+
+func (t *target) heard(c *client) {
+	if c == t.cur && t.machine.Watching() {
+		t.observe(Observation{Kind: Traffic})
+	}
+}
+
+func (t *target) said(c *client, e x11.Event) {
+	if c != t.cur {
+		return
+	}
+	switch e := e.(type) {
+	case x11.PropertyNotify:
+		if e.Window == c.root && e.Atom == c.atoms[0] && !e.Deleted {
+			c.ask() // an answer that is awaited will have it: replies and events come in order
+		}
+	case x11.PropertyReply:
+		if e.Tag == tagValue {
+			t.polled(command(e))
+			return
+		}
+		t.count(t.census.marked(c, e.Tag, e.Format == 8 && string(e.Value) == markValue))
+	case x11.ErrorReply:
+		t.refused(c, e.Tag)
+	case x11.Unexpected:
+		t.refused(c, e.Tag)
+	case x11.ClientsReply:
+		t.count(t.census.listed(c, e))
+	}
+}
+
+func (t *target) polled(value string) {
+	t.observe(Observation{Kind: Answer})
+	t.observe(Observation{Kind: Command, Value: value})
+}
+
+// refused: the answer says nothing; that it came says that the server lives.
+func (t *target) refused(c *client, tag x11.Tag) {
+	switch {
+	case tag == tagValue:
+		t.polled("")
+	case tag >= tagMark:
+		t.count(t.census.marked(c, tag, false))
+	}
+}
+
+func (t *target) count(o Observation, complete bool) {
+	if complete {
+		t.observe(o)
+	}
+}
+
+// lost: a connection is of no more use.
+func (t *target) lost(c *client, o Outcome, cause error) {
+	switch c {
+	case t.cur:
+		t.cur = nil
+		t.observe(Observation{Kind: Broken, Cause: endWords(cause), LinkError: o == NoRoute})
+	case t.next:
+		t.next = nil
+		if o == NobodyThere || !c.connected {
+			t.connectNext(cause)
+			return
+		}
+		t.result(o, cause)
+	}
+}
+
+func (t *target) tick() { t.observe(Observation{Kind: Tick}) }
+
+// observe feeds the machine. What an action leads to at once comes behind what
+// is waiting.
+func (t *target) observe(o Observation) {
+	if !t.begun {
+		return
+	}
+	t.queue = append(t.queue, o)
+	if t.working {
+		return
+	}
+	t.working = true
+	for len(t.queue) > 0 {
+		o := t.queue[0]
+		t.queue = t.queue[1:]
+		t.step(o)
+	}
+	t.queue, t.working = nil, false
+	if t.machine.State().Final() {
+		t.close() // a watcher that stays connected would keep the server from ending
+		return
+	}
+	t.loop.schedule(t.timer, t.round(t.machine.Wake()))
+}
+
+func (t *target) step(o Observation) {
+	o.Now = t.loop.now
+	o.Slept, t.asleep = t.loop.asleep-t.asleep, t.loop.asleep
+	if t.machine.Watching() && (o.Kind == Tick || o.Kind == Tried) {
+		o.Peer = t.peer.look()
+		if t.cur != nil {
+			o.Link = t.cur.sample()
+		}
+	}
+	var a Actions
+	t.machine, a = t.machine.Step(o)
+	t.act(a)
+	if a.Note != "" && t.tell != nil {
+		t.tell(t.machine.State(), a.Note)
+	}
+}
+
+func (t *target) act(a Actions) {
+	if a.Drop && t.cur != nil {
+		t.cur.close()
+		t.cur = nil
+	}
+	if a.Adopt && t.next != nil {
+		if t.cur != nil {
+			t.cur.close()
+		}
+		t.cur, t.next = t.next, nil
+		t.peer.open(t.cur)
+	}
+	if a.Abort {
+		t.abort()
+	}
+	if a.Connect {
+		t.connect()
+	}
+	if a.Alive {
+		t.alive = true
+	}
+	if t.cur == nil {
+		return
+	}
+	if a.Ping {
+		t.cur.ask()
+	}
+	if a.NoOp && len(t.cur.conn.Output()) == 0 {
+		t.cur.conn.NoOperation()
+		t.cur.flush()
+	}
+	if a.Count {
+		t.census.ask(t.cur)
+	}
+}
+
+// round moves a wake-up that is not urgent to the next half second, so that
+// many displays are asked in one go.
+func (t *target) round(wake time.Duration) time.Duration {
+	const slot = time.Second / 2
+	if wake == never || t.machine.State() != OK || wake-t.loop.now < 2*slot {
+		return wake
+	}
+	return (wake + slot - 1) / slot * slot
+}
+
+// close ends everything of the display.
+func (t *target) close() {
+	t.loop.schedule(t.timer, never)
+	t.abort()
+	if t.cur != nil {
+		t.cur.close()
+		t.cur = nil
+	}
+	if t.leaderKey != 0 {
+		t.loop.forget(t.leader, t.leaderKey)
+		t.leaderKey = 0
+	}
+	t.peer.close()
+}
+
+// endWords say how a connection ended.
+func endWords(err error) string {
+	switch {
+	case errors.Is(err, io.EOF):
+		return "EOF on the display's socket"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "the display's connection was reset"
+	case errors.Is(err, syscall.ETIMEDOUT):
+		return "the display's connection timed out"
+	}
+	return "the display's connection broke (" + why(err) + ")"
+}
+
+// reconnectWords say how a new connection failed.
+func reconnectWords(o Outcome, err error) string {
+	switch o {
+	case NobodyThere:
+		return "reconnect refused (" + why(err) + ")"
+	case Dropped:
+		return "reconnect broke (" + why(err) + ")"
+	}
+	return "reconnect: " + why(err)
+}
+
+// why is an error without the system call's name, in one line.
+func why(err error) string {
+	if err == nil {
+		return "no address"
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	if errors.Is(err, io.EOF) {
+		return "closed at once"
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}
