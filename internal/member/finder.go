@@ -46,6 +46,9 @@ type Finder struct {
 	snap  Snapshot
 	order []*record // parallel to snap.Processes
 
+	strangers []stranger // of the listing, not read yet
+	second    *proc.FS   // for the second reader of strangers
+
 	low    int     // of the numbers that were gone in the round, and
 	high   int     // the greatest one
 	newer  []entry // of the round
@@ -113,6 +116,9 @@ func (f *Finder) Close() {
 		_ = r.Close()
 	}
 	f.refs = nil
+	if f.second != nil {
+		_ = f.second.Close()
+	}
 	f.env.close()
 }
 
@@ -165,6 +171,7 @@ func (f *Finder) first(ctx context.Context) error {
 	if err := f.fs.Entries(0, f.visit); err != nil {
 		return fmt.Errorf("find members: %w", err)
 	}
+	f.readStrangers()
 	if err := f.readRest(ctx, 0); err != nil {
 		return err
 	}
@@ -207,6 +214,7 @@ func (f *Finder) round(ctx context.Context, base int) (last int, wrapped bool, e
 			return 0, false, err
 		}
 	}
+	f.readStrangers()
 	if len(f.order) > known {
 		if err := f.readRest(ctx, known); err != nil {
 			return 0, false, err

@@ -9,8 +9,8 @@ import (
 )
 
 // visitEntry reads one process of the listing: of one that is out of our
-// reach only its place in the tree, and that once; of another one all but the
-// environment, which readRest reads. It never fails: what cannot be read is
+// reach only its place in the tree, and that once (see stranger); of another
+// one all but the environment, which readRest reads. It never fails: what cannot be read is
 // counted.
 func (f *Finder) visitEntry(pid int, inode uint64) error {
 	r := f.records[pid]
@@ -29,12 +29,16 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		f.seen(r)
 		return nil
 	}
+	if denied {
+		f.strangers = append(f.strangers, stranger{entry: entry{pid, inode}, record: r})
+		return nil
+	}
 	owner, _, err := f.fs.Owner(pid)
 	if err != nil {
 		f.failed(pid, err)
 		return nil
 	}
-	if same && r.Far && !r.Denied && !denied && owner == r.owner && owner != 0 {
+	if same && r.Far && !r.Denied && owner == r.owner && owner != 0 {
 		f.seen(r)
 		return nil
 	}
@@ -50,7 +54,7 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 	}
 	r.copyStat()
 	r.exact = r.exact && r.owner == owner
-	r.inode, r.owner, r.Denied = inode, owner, denied
+	r.inode, r.owner, r.Denied = inode, owner, false
 	f.records[pid] = r
 	if err := f.place(r); err != nil {
 		f.failed(pid, err)
@@ -62,20 +66,20 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 
 // place reads on, as far as the process is in our reach.
 func (f *Finder) place(r *record) error {
-	r.Far = true
-	if r.Denied || r.Kernel {
-		r.UID, r.UIDKnown = r.owner, true
+	r.Far = false
+	if r.Kernel {
+		r.UID, r.UIDKnown, r.Far = r.owner, true, true
 	} else if err := f.readUID(r, false); err != nil {
 		return err
 	} else {
 		r.Far = !f.t.Bound.hasUID(r.UID)
 	}
 	if r.Far {
-		r.Audit, r.Cgroup, r.Unique = session.NoAudit, "", ""
-		clear(r.Values)
-		if audit, err := f.fs.Audit(r.ID.PID); err == nil {
-			r.Audit = audit
+		audit, err := f.fs.Audit(r.ID.PID)
+		if err != nil {
+			audit = session.NoAudit
 		}
+		r.keepAway(audit)
 		return nil
 	}
 	if r.Known != 0 || r.Dead {

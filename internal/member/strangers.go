@@ -1,0 +1,104 @@
+package member
+
+import (
+	"xexit/internal/proc"
+	"xexit/internal/session"
+)
+
+// stranger is a process that we may not signal, on its first sight: it lies
+// outside the bound, and only its place in the tree is of interest. On a
+// machine with many users most processes are strangers, and reading them is
+// most of a first pass: two readers share it.
+type stranger struct {
+	entry
+	record *record // what is known by that number, nil if nothing
+	stat   proc.Stat
+	owner  uint32
+	audit  uint32
+	err    error
+}
+
+// shareFrom is how many strangers make the second reader worth its start.
+const shareFrom = 64
+
+// readStrangers reads those that the listing has put aside and puts them into
+// the snapshot.
+func (f *Finder) readStrangers() {
+	list := f.strangers
+	mine, done := list, make(chan struct{})
+	if second := f.secondFS(len(list)); second != nil {
+		half := len(list) / 2
+		mine = list[:half]
+		go func() {
+			defer close(done)
+			f.readEach(second, list[half:])
+		}()
+	} else {
+		close(done)
+	}
+	f.readEach(f.fs, mine)
+	<-done
+	for i := range list {
+		f.meet(&list[i])
+	}
+	clear(list)
+	f.strangers = list[:0]
+}
+
+// secondFS is for the second reader: an FS serves one goroutine. nil if it is
+// not worth it, or not to be had.
+func (f *Finder) secondFS(strangers int) *proc.FS {
+	if strangers < shareFrom {
+		return nil
+	}
+	if f.second == nil {
+		f.second, _ = proc.New(f.fs.Root())
+	}
+	return f.second
+}
+
+func (f *Finder) readEach(fs *proc.FS, list []stranger) {
+	for i := range list {
+		s := &list[i]
+		s.audit = session.NoAudit
+		if s.owner, _, s.err = fs.Owner(s.pid); s.err != nil {
+			continue
+		}
+		if s.err = fs.ReadStat(s.pid, &s.stat); s.err != nil {
+			continue
+		}
+		// Where the id says nothing of this session, a third of the work is saved.
+		if f.t.Entry.OwnsLogin {
+			if audit, err := fs.Audit(s.pid); err == nil {
+				s.audit = audit
+			}
+		}
+	}
+}
+
+// meet enters a stranger.
+func (f *Finder) meet(s *stranger) {
+	if s.err != nil {
+		f.failed(s.pid, s.err)
+		return
+	}
+	r := s.record
+	if r == nil || r.ID != s.stat.ID() {
+		r = &record{}
+	}
+	r.stat = s.stat
+	r.copyStat()
+	r.exact = r.exact && r.owner == s.owner
+	r.inode, r.owner, r.Denied = s.inode, s.owner, true
+	r.UID, r.UIDKnown = s.owner, true
+	r.keepAway(s.audit)
+	f.records[s.pid] = r
+	f.seen(r)
+}
+
+// keepAway makes the process one that lies outside the bound.
+func (r *record) keepAway(audit uint32) {
+	r.Far = true
+	r.Audit, r.Cgroup, r.Unique = audit, "", ""
+	clear(r.Values)
+}
