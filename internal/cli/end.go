@@ -94,7 +94,7 @@ func (f *endFlags) run(ctx context.Context, env Env, req ending.Request) error {
 		}
 		return showPlans(env, []ending.Plan{plan}, f.json, "would be")
 	}
-	if !ending.Detached() {
+	if !ending.Detach() {
 		return f.detach(env)
 	}
 	if f.verbose {

@@ -225,9 +225,9 @@ func userName(uid uint32) string {
 	return id
 }
 
-// Detached reports whether this process leads a session of its own, and so
-// survives the terminal that it was started from.
-func Detached() bool { return linux.LeadsSession() }
+// Detach takes this process out of the terminal's session, which may be part
+// of what ends. It reports false where that takes a child.
+func Detach() bool { return linux.LeadSession() }
 
 const loginDefsPath = "/etc/login.defs"
 

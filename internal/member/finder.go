@@ -80,6 +80,7 @@ type record struct {
 	counted  bool    // as a zombie
 	exact    bool    // UID is the real one, read after the last change of owner
 	outside  error
+	image    uint64 // where the environment ended when it was read; 0: it was not
 }
 
 // tailRounds bounds the rounds of a pass, and tailRoundsFresh those of a pass

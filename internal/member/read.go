@@ -82,11 +82,17 @@ func (f *Finder) place(r *record) error {
 		r.keepAway(audit)
 		return nil
 	}
-	if r.Known != 0 || r.Dead {
+	if r.Known != 0 || r.Dead || r.unchanged() && !f.t.Entry.OwnsLogin {
 		return nil
 	}
 	return f.readNear(r)
 }
+
+// unchanged reports whether a process that did not belong executes the same
+// image as when it was read, and so has the same environment: execve(2) lays
+// the environment out anew, at an address of its own. An audit id that has
+// been set since is not ours; a cgroup counts where the login is owned.
+func (r *record) unchanged() bool { return r.image != 0 && r.image == r.stat.EnvEnd }
 
 // readUID finds the real uid. The owner of the directory, which is the
 // effective one, is good enough if it is the one that we look for, until the
@@ -204,11 +210,18 @@ func (f *Finder) readRest(ctx context.Context, from int) error {
 		if r.Born.IsZero() && parent != nil && parent.ID.PID != 1 && parent.ID.Start <= r.ID.Start {
 			r.Born = parent.ID
 		}
-		if !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !f.isSelf(r) {
+		if !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !r.unchanged() && !f.isSelf(r) {
 			f.queue = append(f.queue, r)
 		}
 	}
-	return f.environments(ctx, f.queue)
+	err := f.environments(ctx, f.queue)
+	for _, r := range f.queue {
+		r.image = 0
+		if err == nil && r.Env == EnvRead {
+			r.image = r.stat.EnvEnd // 0 where it is not ours to know: read again then
+		}
+	}
+	return err
 }
 
 func (f *Finder) parentOf(r *record) *record {
