@@ -104,6 +104,7 @@ type target struct {
 	known  bool // it is in the registry
 	finder *member.Finder
 	bound  member.Bound
+	others func() ([]registry.Entry, error) // the user's other live sessions, now
 	fs     *proc.FS
 	rules  []policy.Rule
 	user   string
@@ -132,8 +133,16 @@ func (h Host) open(r *registry.Registry, e registry.Entry, c config.Config, scop
 	if err != nil {
 		return nil, errors.Join(err, fs.Close())
 	}
+	t.others = func() ([]registry.Entry, error) { return h.others(r, e) }
 	t.rules, _ = c.Rules(e.UID) // what is odd about them, `xexit check` says
+	root := os.DirFS("/")
 	t.bound = bound(e, scope, h.EUID)
+	if h.EUID != 0 {
+		// Without them what runs under the user's own subordinate uids is
+		// somebody else's: an error spares it. Root, whom kill(2) does not
+		// limit, does not rely on a file for whose a process is.
+		t.bound.SubUIDs, _ = member.SubUIDs(root, t.user, e.UID)
+	}
 	t.finder = member.NewFinder(fs, member.Target{
 		Entry:     e,
 		Others:    others,
@@ -141,7 +150,7 @@ func (h Host) open(r *registry.Registry, e registry.Entry, c config.Config, scop
 		Bound:     t.bound,
 		Self:      self,
 		Delegated: c.Delegated,
-		Root:      os.DirFS("/"),
+		Root:      root,
 	})
 	return t, nil
 }

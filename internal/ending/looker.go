@@ -40,8 +40,14 @@ func newLooker(t *target, reason session.Reason) *looker {
 	}
 }
 
-// Look implements reap.Looker.
+// Look implements reap.Looker. A session that began since the last look has
+// its say: its marker, its display, its login.
 func (l *looker) Look(ctx context.Context) (reap.Look, error) {
+	others, err := l.target.others()
+	if err != nil {
+		return reap.Look{}, err
+	}
+	l.target.finder.SetOthers(others)
 	pass, err := l.target.finder.Full(ctx)
 	refs := make(map[session.ProcID]*proc.Ref, len(pass.Findings))
 	processes := make([]policy.Process, 0, len(pass.Findings))
