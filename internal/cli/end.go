@@ -118,7 +118,7 @@ func (f *endFlags) run(ctx context.Context, env Env, req ending.Request) error {
 			return failed(err)
 		}
 	} else {
-		showEnd(env, result)
+		showRecord(env, result.Record, term.NewStyle(isTerminal(env.Stdout), env.getenv))
 	}
 	if result.Exit != engine.ExitDone {
 		return exitError{status: result.Exit}

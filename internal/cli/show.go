@@ -164,16 +164,6 @@ func tree(items []policy.Item) []branch {
 	return rows
 }
 
-// showEnd tells what an end did, in the order in which an admin asks: is it
-// done, what was there, what is left, what went wrong.
-func showEnd(env Env, result ending.Result) {
-	style := term.NewStyle(isTerminal(env.Stdout), env.getenv)
-	showRecord(env, result.Record, style)
-	for _, p := range result.Problems {
-		fmt.Fprintf(env.Stderr, "xexit: %s\n", term.Escape(p.Error()))
-	}
-}
-
 // showRecord prints one record in full.
 func showRecord(env Env, r history.Record, style term.Style) {
 	fmt.Fprintln(env.Stdout, style.Paint(term.Bold, recordTitle(r)))

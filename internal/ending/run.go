@@ -74,7 +74,7 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 	}
 	r.dismissWatcher()
 	for _, p := range result.Problems {
-		log.Warn("problem while ending", "session", e.ID, "error", p)
+		r.warn(p)
 	}
 	return Result{Record: r.record, Exit: result.Exit(), Problems: result.Problems}, nil
 }
@@ -338,6 +338,16 @@ func (r *run) send(event history.Event) {
 	line.Event = event
 	if err := r.syslog.Send(line); err != nil {
 		r.log.Info("syslog", "error", err)
+	}
+}
+
+// warn tells of what failed while the end went on.
+func (r *run) warn(problem error) {
+	r.log.Warn("problem while ending", "session", r.target.entry.ID, "error", problem)
+	if r.syslog != nil {
+		if err := r.syslog.Warn(r.record, problem.Error()); err != nil {
+			r.log.Info("syslog", "error", err)
+		}
 	}
 }
 

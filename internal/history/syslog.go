@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"xexit/internal/term"
 )
 
 // DevLog is the socket of the system's log (syslog(3)).
@@ -28,10 +30,24 @@ const (
 // bytes; rsyslog and journald take more).
 const maxSyslog = 1024
 
-// Send sends the summary of r, as a warning if something needs looking at. It
-// never waits longer than a second: a log daemon that is stopped leaves its
-// socket full.
+// Send sends the summary of r, as a warning if something needs looking at.
 func (s Syslog) Send(r Record) error {
+	priority := userNotice
+	if r.alarming() {
+		priority = userWarning
+	}
+	return s.send(priority, r.Time, r.Summary())
+}
+
+// Warn sends a warning about the session of r, such as that its record could
+// not be written.
+func (s Syslog) Warn(r Record, text string) error {
+	return s.send(userWarning, time.Now(), "session "+r.Session.Short()+": "+term.Escape(text))
+}
+
+// send never waits longer than a second: a log daemon that is stopped leaves
+// its socket full.
+func (s Syslog) send(priority int, at time.Time, text string) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.Socket, Net: "unixgram"})
 	if err != nil {
 		return fmt.Errorf("syslog: %w", err)
@@ -40,19 +56,15 @@ func (s Syslog) Send(r Record) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 		return fmt.Errorf("syslog: %w", err)
 	}
-	if _, err := conn.Write(s.message(r)); err != nil {
+	if _, err := conn.Write(s.message(priority, at, text)); err != nil {
 		return fmt.Errorf("syslog: %w", err)
 	}
 	return nil
 }
 
 // message is the datagram: priority, local time, tag, text.
-func (s Syslog) message(r Record) []byte {
-	priority := userNotice
-	if r.alarming() {
-		priority = userWarning
-	}
-	text := fmt.Sprintf("<%d>%s %s[%d]: %s", priority, r.Time.Local().Format(time.Stamp), s.Tag, s.PID, r.Summary())
+func (s Syslog) message(priority int, at time.Time, text string) []byte {
+	text = fmt.Sprintf("<%d>%s %s[%d]: %s", priority, at.Local().Format(time.Stamp), s.Tag, s.PID, text)
 	if len(text) > maxSyslog {
 		cut := maxSyslog - len("…")
 		for !utf8.RuneStart(text[cut]) {

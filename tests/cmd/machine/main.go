@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -42,16 +43,25 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "agent":
 		return agent.Serve(args[1])
 	case len(args) == 3 && args[0] == "login":
-		// What pam_loginuid does. Where the kernel has no audit or this is not
-		// allowed, the login has no audit session id, as on many a real machine.
-		_ = os.WriteFile("/proc/self/loginuid", []byte(args[1]), 0)
-		return agent.Serve(args[2])
+		return login(args[1], args[2])
 	case len(args) == 2 && args[0] == "stamp":
 		return stamp(args[1])
 	case len(args) == 2 && args[0] == "hang":
 		return hang(args[1])
 	}
 	return fmt.Errorf("unknown arguments %q", args)
+}
+
+// login does what pam_loginuid does and becomes an agent. The id belongs to a
+// thread (the kernel refuses to set another's) and children have that of the
+// thread that starts them, so the rest is up to a program that this thread
+// executes. A login without an id would pass tests for the wrong reason.
+func login(uid, socket string) error {
+	runtime.LockOSThread()
+	if err := os.WriteFile("/proc/thread-self/loginuid", []byte(uid), 0); err != nil {
+		return fmt.Errorf("give the login an audit id: %w", err)
+	}
+	return syscall.Exec("/proc/self/exe", []string{"machine", "agent", socket}, os.Environ())
 }
 
 // first sets the machine up, starts root's agent and then only reaps: whoever
