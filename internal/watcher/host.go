@@ -1,0 +1,189 @@
+package watcher
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"xexit/internal/linux"
+	"xexit/internal/session"
+)
+
+// host is where facts about this machine and this login are read.
+type host struct {
+	proc      string // proc(5)
+	sessions  string // systemd-logind's state, a file a session
+	loginDefs string // login.defs(5)
+}
+
+func thisHost() host {
+	return host{proc: "/proc", sessions: "/run/systemd/sessions", loginDefs: "/etc/login.defs"}
+}
+
+// login is what the kernel says of the login that a process belongs to.
+type login struct {
+	audit uint32 // session.NoAudit: none
+	scope string // "": not in one
+}
+
+// login reads this process's own; what cannot be read is unknown.
+func (h host) login() login {
+	l := login{audit: session.NoAudit}
+	if text, err := os.ReadFile(h.proc + "/self/sessionid"); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil {
+			l.audit = uint32(n)
+		}
+	}
+	if text, err := os.ReadFile(h.proc + "/self/cgroup"); err == nil {
+		l.scope = sessionScope(string(text))
+	}
+	return l
+}
+
+// sessionScope finds the login's scope in the text of /proc/PID/cgroup: the
+// v2 line (which v1 hosts have beside the others, cgroups(7)), up to the part
+// that logind calls session-N.scope.
+func sessionScope(text string) string {
+	for line := range strings.SplitSeq(text, "\n") {
+		path, ok := strings.CutPrefix(line, "0::")
+		if !ok {
+			continue
+		}
+		for end := range len(path) + 1 {
+			if end < len(path) && path[end] != '/' {
+				continue
+			}
+			if base := filepath.Base(path[:end]); strings.HasPrefix(base, "session-") && strings.HasSuffix(base, ".scope") {
+				return path[:end]
+			}
+		}
+	}
+	return ""
+}
+
+// graphical reports whether logind says that session name is a graphical one
+// of uid, on this display, and the same login as l. Its file is private to
+// logind by its own word, but what it says here is checked against the kernel.
+func (h host) graphical(name, display string, uid uint32, l login) bool {
+	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
+		return false
+	}
+	text, err := os.ReadFile(filepath.Join(h.sessions, name))
+	if err != nil {
+		return false
+	}
+	said := make(map[string]string)
+	for line := range strings.SplitSeq(string(text), "\n") {
+		key, value, _ := strings.Cut(line, "=")
+		said[key] = value
+	}
+	if said["TYPE"] != "x11" && said["TYPE"] != "wayland" || said["UID"] != strconv.FormatUint(uint64(uid), 10) ||
+		said["DISPLAY"] == "" || session.CanonicalDisplay(said["DISPLAY"]) != display {
+		return false
+	}
+	agreed := false
+	if audit := said["AUDIT"]; audit != "" && audit != "0" && l.audit != session.NoAudit {
+		if audit != strconv.FormatUint(uint64(l.audit), 10) {
+			return false
+		}
+		agreed = true
+	}
+	if scope := said["SCOPE"]; scope != "" && l.scope != "" {
+		if scope != filepath.Base(l.scope) {
+			return false
+		}
+		agreed = true
+	}
+	return agreed
+}
+
+// uidMin is the first ordinary user's id (login.defs(5), default 1000). A file
+// that cannot be read or understood is an error: to guess could take a system
+// user for an ordinary one.
+func (h host) uidMin() (uint32, error) {
+	text, err := os.ReadFile(h.loginDefs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 1000, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read UID_MIN: %w", err)
+	}
+	limit := uint64(1000)
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "UID_MIN" {
+			if limit, err = strconv.ParseUint(f[1], 0, 32); err != nil {
+				return 0, fmt.Errorf("read UID_MIN in %s: %w", h.loginDefs, err)
+			}
+		}
+	}
+	return uint32(limit), nil
+}
+
+// realUID is the real user id of a process.
+func (h host) realUID(pid int) (uint32, error) {
+	text, err := os.ReadFile(h.proc + "/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "Uid:" {
+			n, err := strconv.ParseUint(f[1], 10, 32)
+			return uint32(n), err
+		}
+	}
+	return 0, errors.New("no Uid line")
+}
+
+// leader opens a reference to pid, if it is a process of uid that is at least
+// as old as we are: anything younger has got a number that was free again.
+func (h host) leader(pid int, uid uint32) (*linux.PidFD, session.ProcID, error) {
+	ref, err := linux.OpenPidFD(pid)
+	if err != nil {
+		return nil, session.ProcID{}, fmt.Errorf("leader %d: %w", pid, err)
+	}
+	id, err := h.verifyLeader(ref, pid, uid)
+	if err != nil {
+		_ = ref.Close()
+		return nil, session.ProcID{}, fmt.Errorf("leader %d: %w", pid, err)
+	}
+	return ref, id, nil
+}
+
+func (h host) verifyLeader(ref *linux.PidFD, pid int, uid uint32) (session.ProcID, error) {
+	start, err := linux.Birth(pid)
+	if err != nil {
+		return session.ProcID{}, err
+	}
+	owner, err := h.realUID(pid)
+	if err != nil {
+		return session.ProcID{}, err
+	}
+	if owner != uid {
+		return session.ProcID{}, fmt.Errorf("belongs to uid %d, not to uid %d", owner, uid)
+	}
+	own, err := linux.Birth(os.Getpid())
+	if err != nil {
+		return session.ProcID{}, err
+	}
+	if start > own {
+		return session.ProcID{}, errors.New("started after this program")
+	}
+	// What was read is of the process that ref means only if that still lives.
+	if err := ref.Signal(0); err != nil {
+		return session.ProcID{}, err
+	}
+	return session.ProcID{PID: pid, Start: start}, nil
+}
+
+// freshID makes a session id that nobody has.
+func (h host) freshID() (session.ID, error) {
+	text, err := os.ReadFile(h.proc + "/sys/kernel/random/uuid")
+	if err != nil {
+		return "", fmt.Errorf("make a session id: %w", err)
+	}
+	return session.ParseID(strings.TrimSpace(string(text)))
+}
