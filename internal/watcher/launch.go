@@ -230,7 +230,7 @@ func (l *launcher) detach() error {
 		defer func() { _ = leader.Close() }()
 		files = append(files, leader)
 	}
-	if err := error(nil); err != nil {
+	if err := linux.CloseOnExecFrom(fdJob); err != nil {
 		return fmt.Errorf("start watcher: %w", err)
 	}
 	resident, err := spawn("/proc/self/exe", []string{"xexit", verbWatch, residentFlag, l.display}, residentEnviron(), files)
