@@ -68,7 +68,8 @@ func clientOf(environ []string, display string) string {
 	if i := strings.LastIndexByte(display, ':'); i >= 0 {
 		host = display[:i]
 	}
-	if host != "" && host != "unix" && host != "localhost" {
+	isPath := strings.HasPrefix(host, "/") // a display may be named by its socket
+	if host != "" && host != "unix" && host != "localhost" && !isPath {
 		return host
 	}
 	address, _, _ := strings.Cut(lookup(environ, "SSH_CONNECTION"), " ")

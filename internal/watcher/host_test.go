@@ -100,6 +100,7 @@ func TestClientOf(t *testing.T) {
 		{[]string{"SSH_CONNECTION=1.2.3.4 5 6.7.8.9 22"}, "localhost:10.0", "1.2.3.4"},
 		{nil, ":0", ""},
 		{nil, "unix:0", ""},
+		{nil, "/run/user/1000/X", ""},
 	} {
 		if got := clientOf(c.environ, c.display); got != c.want {
 			t.Errorf("%v on %s: %q, want %q", c.environ, c.display, got, c.want)

@@ -108,14 +108,17 @@ func (r *resident) start(end display.End, environ []string, out *os.File) (*os.P
 	return spawnProgram(r.program.path, r.program.argv, environ, files)
 }
 
-// spawnMain starts xexit-main as it was when the watcher started, from its
-// open file: the descriptor is closed on exec, but resolved before.
+// spawnMain starts xexit-main as it was when the watcher started.
 func (r *resident) spawnMain(argv, environ []string, files []*os.File) (*os.Process, error) {
 	if r.mainFile == nil {
 		return nil, fmt.Errorf("%s was missing when the watcher started", MainName)
 	}
-	return spawn("/proc/self/fd/"+strconv.Itoa(int(r.mainFile.Fd())), argv, environ, files)
+	return spawn(openPath(r.mainFile), argv, environ, files)
 }
+
+// openPath names an open file for execve(2). The descriptor is closed on
+// exec, but the name is resolved before.
+func openPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 func (r *resident) doing(child *os.Process, err error) string {
 	what := "`xexit end`"

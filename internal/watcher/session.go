@@ -42,8 +42,8 @@ type subreaper struct {
 	World
 	report   reporter
 	open     open
-	path     string // CMD, resolved
-	mainPath string
+	path     string   // CMD, resolved
+	mainFile *os.File // xexit-main as it was at the start, whatever is installed since
 	signals  chan os.Signal
 
 	registry *registry.Registry
@@ -68,7 +68,11 @@ func newSubreaper(o options, w World) (*subreaper, error) {
 	if s.path, err = FindProgram(o.command[0], w.getenv("PATH")); err != nil {
 		return nil, usagef("%v", err)
 	}
-	if s.mainPath, err = FindMain(w.Exe); err != nil {
+	mainPath, err := FindMain(w.Exe)
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	if s.mainFile, err = os.Open(mainPath); err != nil {
 		return nil, usagef("%v", err)
 	}
 	dir, err := registry.Dir(w.getenv, uint32(os.Getuid()))
@@ -346,7 +350,7 @@ func (s *subreaper) startEnd(reason session.Reason) (pid int, err error) {
 		display: s.getenv("DISPLAY"), at: linux.BootTicks(), uid: s.entry.UID,
 	}
 	argv := append([]string{"xexit", "end", "--session", string(s.entry.ID), "--reason", string(reason)}, s.forEnd...)
-	child, err := spawn(s.mainPath, argv, f.environ(s.Environ), []*os.File{null, out, out})
+	child, err := spawn(openPath(s.mainFile), argv, f.environ(s.Environ), []*os.File{null, out, out})
 	if err != nil {
 		return 0, err
 	}
