@@ -131,12 +131,23 @@ func (w *Writer) last(ctx context.Context, lines []byte) error {
 		case <-ctx.Done():
 			if child != nil {
 				_ = child.Kill() // through its pidfd; gone already is fine
+			} else {
+				go endLate(started, done)
 			}
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return fmt.Errorf("no answer within %s: does its file system hang?", term.Duration(deadline))
 			}
 			return ctx.Err()
 		}
+	}
+}
+
+// endLate ends a child that was still being started when the time was over.
+func endLate(started <-chan *os.Process, done <-chan error) {
+	select {
+	case child := <-started:
+		_ = child.Kill()
+	case <-done:
 	}
 }
 

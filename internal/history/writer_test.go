@@ -160,9 +160,39 @@ func TestWriterStopsWithItsContext(t *testing.T) {
 	w := testWriter(t, hangVerb)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.Done(ctx, ending("a")); err == nil || !strings.Contains(err.Error(), "context canceled") {
-		t.Errorf("got %v", err)
+	for range 5 {
+		if err := w.Done(ctx, ending("a")); err == nil || !strings.Contains(err.Error(), "context canceled") {
+			t.Errorf("got %v", err)
+		}
 	}
+	guard := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for quiet := 0; quiet < 20; quiet++ { // the last one may still be on its way
+		if who := mentions(t, w.State); who != "" {
+			quiet = 0
+		}
+		select {
+		case <-tick.C:
+		case <-guard:
+			t.Fatal("a child that was started late is still there")
+		}
+	}
+}
+
+// mentions finds a process that has text among its arguments.
+func mentions(t *testing.T, text string) (pid string) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		if args, err := os.ReadFile(path); err == nil && strings.Contains(string(args), text) {
+			return strings.Split(path, "/")[2]
+		}
+	}
+	return ""
 }
 
 func TestWriterErrors(t *testing.T) {

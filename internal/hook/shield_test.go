@@ -40,7 +40,6 @@ func killers(t *testing.T) map[string]string {
 		"/bin/kill":  script(t, "/bin/kill -KILL -- -1; echo status $?\n"),
 		"TERM":       script(t, "trap '' TERM; kill -TERM -1; echo status $?\n"),
 		"perl":       script(t, "perl -e 'exit(kill(9, -1) ? 0 : 1)'; echo status $?\n"),
-		"python":     script(t, "/usr/bin/python3 -c 'import os; os.kill(-1, 9)' 2>/dev/null; echo status $?\n"),
 		"compiled":   script(t, self+" "+verbKill+" kill -1; echo status $?\n"),
 		"background": script(t, "(kill -9 -1; echo status $?) & wait\n"),
 		"setsid":     script(t, "setsid sh -c 'kill -9 -1; echo status $?'\n"),
