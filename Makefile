@@ -121,7 +121,10 @@ fuzz:
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
 	  done
 
+# check-long: the long proofs, besides all that check does.
 check-long: check
+	@echo "== a million random process forests"
+	@XEXIT_FORESTS=1000000 go test -count 1 -timeout 30m ./internal/member
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2m
 	@echo '== unit tests, race detector, ten times'
 	@$(SUM) -race -count 10 -timeout 30m ./...

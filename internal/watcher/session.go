@@ -314,13 +314,12 @@ func (s *subreaper) awaitOther() bool {
 	again := time.NewTicker(endRetry)
 	defer again.Stop()
 	for {
-		if l, err := s.registry.Find(s.entry.ID); err == nil && l.Phase == session.PhaseEnded {
-			return false
-		}
 		release, err := s.registry.BeginEnd(s.entry.ID)
 		if err == nil {
+			// Asked under the claim: whoever had it may have just finished.
+			l, err := s.registry.Find(s.entry.ID)
 			release()
-			return true
+			return err != nil || l.Phase != session.PhaseEnded
 		}
 		if !errors.Is(err, registry.ErrEnding) {
 			return true // `xexit end` will say what is wrong
