@@ -45,8 +45,13 @@ install: build
 	install -m 755 bin/xexit '$(DESTDIR)$(PREFIX)/bin/xexit'
 	ln -sf xexit '$(DESTDIR)$(PREFIX)/bin/EndXSession'
 	install -m 755 bin/xexit-main '$(DESTDIR)$(PREFIX)/libexec/xexit/xexit-main'
-	install -m 644 share/Xsession.d/90xexit '$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d/90xexit'
-	@# An admin's own version of a hook is left as it is.
+	@# What an admin has edited is left as it is: the snippet names the site's own
+	@# PROGRAM. A name with a dot is not sourced by Xsession.
+	@new="$$(mktemp)"; to='$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d/90xexit'; \
+	  sed 's,/usr/bin/EndXSession,$(PREFIX)/bin/EndXSession,' share/Xsession.d/90xexit >"$$new"; \
+	  if [ -e "$$to" ] && ! cmp -s "$$new" "$$to"; then \
+	    echo "$$to was edited, the new one is $$to.new"; to="$$to.new"; fi; \
+	  install -m 644 "$$new" "$$to"; status=$$?; rm -f "$$new"; exit $$status
 	@for hook in share/Xexit.d/*; do \
 	  to='$(DESTDIR)$(SYSCONFDIR)/Xexit.d/'"$${hook##*/}"; \
 	  case $$hook in *README*) continue;; esac; \
@@ -58,6 +63,7 @@ install: build
 	@for doc in README.md CHANGELOG.md LICENSE share/*.toml; do \
 	  [ ! -f "$$doc" ] || install -m 644 "$$doc" '$(DESTDIR)$(PREFIX)/share/doc/xexit/' || exit 1; \
 	done
+	install -m 644 share/Xexit.d/README '$(DESTDIR)$(PREFIX)/share/doc/xexit/README.hooks'
 	@for page in man/*.[1-8]; do \
 	  [ -f "$$page" ] || continue; \
 	  install -d '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}" && \

@@ -14,6 +14,7 @@ import (
 // main catches no signal: an end that is under way must outlast INT and TERM,
 // and the verbs for which that is different say so themselves.
 func main() {
+	nameProcess()
 	self, _ := os.Readlink("/proc/self/exe") // without /proc every verb fails, and says why
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -24,3 +25,7 @@ func main() {
 		Environ: os.Environ(), Self: strings.TrimSuffix(self, " (deleted)"), Version: version,
 	}))
 }
+
+// nameProcess sets what ps(1) shows: watchers start this by a link in /proc,
+// and it would have the link's name. A failure changes nothing that matters.
+func nameProcess() { _ = os.WriteFile("/proc/self/comm", []byte("xexit-main"), 0) }

@@ -48,9 +48,14 @@ func Main(ctx context.Context, args []string, env Env) int {
 		}
 	}
 	env.Args = args
+	out := &output{w: env.Stdout, terminal: isTerminal(env.Stdout)}
+	env.Stdout = out
 	root := newRoot(env)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = failed(fmt.Errorf("write the output: %w", out.err))
+	}
 	var status exitError
 	switch {
 	case err == nil:
@@ -124,8 +129,8 @@ func versionCommand(env Env) *cobra.Command {
 		Short: "print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(env.Stdout, "xexit %s\n", env.Version)
-			return err
+			fmt.Fprintf(env.Stdout, "xexit %s\n", env.Version)
+			return nil
 		},
 	}
 }
@@ -140,8 +145,29 @@ func (e Env) getenv(name string) string {
 	return ""
 }
 
+// output remembers the first error of standard output, so that no command has
+// to ask at every line whether its reader is still there.
+type output struct {
+	w        io.Writer
+	terminal bool
+	err      error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
 // isTerminal reports whether w is a terminal; what is no file is none.
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(f)
+	switch w := w.(type) {
+	case *output:
+		return w.terminal
+	case *os.File:
+		return term.IsTerminal(w)
+	}
+	return false
 }

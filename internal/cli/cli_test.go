@@ -173,7 +173,7 @@ func TestRecordText(t *testing.T) {
 		Survivors: []history.Survivor{{ProcID: session.ProcID{PID: 8}, Comm: "nfs", Cause: "state D in rpc_wait"}},
 	}, term.Style{})
 	for _, want := range []string{
-		"session 11111111 on :21 of ann ended: server-gone (EOF, noticed in 2.0 ms); not verified after 40 ms\n",
+		"session 11111111 on :21 of ann ended: server-gone (EOF, noticed in 2.0 ms); 1 could not be ended in 40 ms\n",
 		"  hook 10-a: status 1, 1.0 ms\n    | hi\n",
 		"  hook 20-b: refused: others may write to it",
 		"  7  sleep  marker  TERM CONT  gone after 8.0 ms\n",
@@ -182,6 +182,43 @@ func TestRecordText(t *testing.T) {
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+}
+
+// What was not done must be seen at once, with what to do.
+func TestRefusedRecordText(t *testing.T) {
+	const id = "11111111-1111-4111-8111-111111111111"
+	var out bytes.Buffer
+	showRecord(Env{Stdout: &out}, history.Record{Event: history.Done, Kind: history.KindEnd, Session: id, Problems: []string{"xexit.toml:1: grase"}}, term.Style{})
+	for _, want := range []string{"NOT CARRIED OUT (try again: xexit end --session " + id + ")", "problem: xexit.toml:1: grase"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+}
+
+// What was printed into a full disk was not printed.
+func TestWriteErrors(t *testing.T) {
+	for _, args := range [][]string{{"log"}, {"ps"}, {"check"}, {"version"}, {"--help"}, {"log", "--json"}} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		runtime := filepath.Join(t.TempDir(), "run")
+		if err := os.Mkdir(runtime, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		status := Main(t.Context(), args, Env{
+			Stdin: strings.NewReader(""), Stdout: full, Stderr: &errs,
+			Environ: []string{"XDG_RUNTIME_DIR=" + runtime, "XDG_STATE_HOME=" + t.TempDir()},
+		})
+		if status != 1 || !strings.Contains(errs.String(), "no space left") {
+			t.Errorf("%v: status %d, %q", args, status, errs.String())
+		}
+		if err := full.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

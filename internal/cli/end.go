@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -90,7 +91,7 @@ func (f *endFlags) run(ctx context.Context, env Env, req ending.Request) error {
 	if f.dryRun {
 		plan, err := host.Look(ctx, req)
 		if err != nil {
-			return endError(err)
+			return lookError(err)
 		}
 		return showPlans(env, []ending.Plan{plan}, f.json, "would be")
 	}
@@ -115,7 +116,7 @@ func (f *endFlags) run(ctx context.Context, env Env, req ending.Request) error {
 	}
 	if f.json {
 		if err := writeJSON(env, result.Record); err != nil {
-			return failed(err)
+			complain(env, err) // what was done counts more
 		}
 	} else {
 		showRecord(env, result.Record, term.NewStyle(isTerminal(env.Stdout), env.getenv))
@@ -153,6 +154,14 @@ func endError(err error) error {
 		return exitError{engine.ExitDone, nil}
 	case errors.Is(err, ending.ErrUsage):
 		return usage(err)
+	}
+	return failed(err)
+}
+
+// lookError is endError for commands that end nobody anyway, and need not say so.
+func lookError(err error) error {
+	if errors.Is(err, ending.ErrUsage) {
+		return usage(errors.New(strings.TrimPrefix(err.Error(), ending.ErrUsage.Error()+": ")))
 	}
 	return failed(err)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ func logCommand(env Env) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			records, problems, err := readHistory(env)
+			if count < 0 {
+				return usage(fmt.Errorf("--count %d: a number of records cannot be negative", count))
+			}
 			records = choose(records, only, count)
 			for _, p := range problems {
 				complain(env, errors.New(p.String()))
@@ -60,7 +64,21 @@ func readHistory(env Env) ([]history.Record, []history.Problem, error) {
 		paths = append(paths, history.RuntimeFile(dir))
 	}
 	records, problems, readErr := history.Read(paths...)
+	for i := range records {
+		orphanedOutput(dir, &records[i])
+	}
 	return records, problems, errors.Join(err, readErr)
+}
+
+// orphanedOutput adds what a program wrote whose watcher did not live to record
+// it: a program may end its watcher.
+func orphanedOutput(runtime string, r *history.Record) {
+	if runtime == "" || r.Kind != history.KindProgram || r.Event == history.Done {
+		return
+	}
+	if text, truncated, err := readOutput(filepath.Join(runtime, string(r.Session)+".out")); err == nil {
+		r.Output, r.Truncated = text, truncated
+	}
 }
 
 // choose keeps the last count records of the session whose id begins with only.

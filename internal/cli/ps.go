@@ -27,7 +27,7 @@ func psCommand(env Env) *cobra.Command {
 				plans, err = host.Sessions(c.Context(), req)
 			}
 			if err != nil {
-				return endError(err)
+				return lookError(err)
 			}
 			if len(plans) == 0 && !asJSON {
 				fmt.Fprintln(env.Stdout, "no session is watched")

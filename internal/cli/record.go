@@ -91,6 +91,8 @@ func setField(r *history.Record, key, value string) (err error) {
 		var status int
 		status, err = strconv.Atoi(value)
 		r.Status = &status
+	case "problem":
+		r.Problems = append(r.Problems, value)
 	case "output-file":
 		if r.Event == history.Done {
 			r.Output, r.Truncated, err = readOutput(value)

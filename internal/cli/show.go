@@ -47,26 +47,36 @@ func planTitle(p ending.Plan) string {
 	return title
 }
 
-// planJSON is the plan in the form of a record: what an end writes and what
-// would be written have one shape.
-func planJSON(plans []ending.Plan) []history.Record {
-	records := make([]history.Record, 0, len(plans))
+// planned is what `xexit ps --json` and --dry-run print of one session; its
+// processes have the form that they have in a record.
+type planned struct {
+	Session   session.ID        `json:"session"`
+	User      string            `json:"user"`
+	UID       uint32            `json:"uid"`
+	Display   string            `json:"display,omitempty"`
+	Reason    session.Reason    `json:"reason"`
+	Processes []history.Process `json:"processes"`
+	Undecided []history.Process `json:"undecided"`
+}
+
+func planJSON(plans []ending.Plan) []planned {
+	list := make([]planned, 0, len(plans))
 	for _, p := range plans {
-		r := history.Record{
-			Kind: history.KindEnd, Session: p.Entry.ID, User: p.User, UID: p.Entry.UID,
-			Display: p.Entry.Display, Reason: p.Reason,
+		out := planned{
+			Session: p.Entry.ID, User: p.User, UID: p.Entry.UID, Display: p.Entry.Display, Reason: p.Reason,
+			Processes: []history.Process{}, Undecided: []history.Process{},
 		}
 		for _, item := range shown(p.Items) {
 			process := ending.RecordProcess(item)
 			if item.Undecided {
-				r.Undecided = append(r.Undecided, process)
+				out.Undecided = append(out.Undecided, process)
 			} else {
-				r.Processes = append(r.Processes, process)
+				out.Processes = append(out.Processes, process)
 			}
 		}
-		records = append(records, r)
+		list = append(list, out)
 	}
-	return records
+	return list
 }
 
 // shown are the items that anything points at; the rest of what the user runs
@@ -215,10 +225,14 @@ func recordTitle(r history.Record) string {
 	case r.Kind == history.KindProgram:
 	case r.Event != history.Done:
 		title += "; interrupted, or under way"
-	case r.Verified && len(r.Survivors) == 0:
+	case len(r.Survivors) > 0:
+		title += fmt.Sprintf("; %d could not be ended in %s", len(r.Survivors), term.Duration(time.Duration(r.Took)))
+	case r.Verified:
 		title += fmt.Sprintf("; verified empty after %s", term.Duration(time.Duration(r.Took)))
+	case r.Took == 0:
+		title += "; NOT CARRIED OUT (try again: xexit end --session " + string(r.Session) + ")"
 	default:
-		title += fmt.Sprintf("; not verified after %s", term.Duration(time.Duration(r.Took)))
+		title += fmt.Sprintf("; not verified after %s (try again: xexit end --session %s)", term.Duration(time.Duration(r.Took)), r.Session)
 	}
 	return title
 }
@@ -246,7 +260,10 @@ func hookText(h history.Hook) string {
 	if h.Unshielded != "" {
 		text += "; unshielded: " + h.Unshielded
 	}
-	return term.Escape(text) + ", " + term.Duration(time.Duration(h.Took))
+	if h.Took > 0 {
+		text += ", " + term.Duration(time.Duration(h.Took))
+	}
+	return term.Escape(text)
 }
 
 func programText(r history.Record) string {
@@ -264,5 +281,9 @@ func fate(p history.Process) string {
 	case p.Verdict == session.VerdictEnd:
 		return "alive"
 	}
-	return string(p.Verdict) + "d: " + p.Why
+	return fates[p.Verdict] + ": " + p.Why
+}
+
+var fates = map[session.Verdict]string{
+	session.VerdictKeep: "kept", session.VerdictSpare: "spared", session.VerdictEnd: "alive",
 }

@@ -294,6 +294,9 @@ func (h Host) Sessions(ctx context.Context, req Request) ([]Plan, error) {
 	}
 	var plans []Plan
 	for _, l := range listed {
+		if !l.Live {
+			continue // its end is under way, or its watcher died over it
+		}
 		p, err := h.look(ctx, reg, l.Entry, true, c, req)
 		if err != nil {
 			return nil, fmt.Errorf("session %s: %w", l.ID, err)

@@ -38,10 +38,6 @@ type Result struct {
 // everything of the user's must not end the end.
 func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, error) {
 	defer HoldSignals(log)()
-	c, err := h.load(req)
-	if err != nil {
-		return Result{}, err
-	}
 	reg, err := h.registry()
 	if err != nil {
 		return Result{}, err
@@ -50,15 +46,9 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 	if err != nil {
 		return Result{}, err
 	}
-	limits, err := loginDefs(loginDefsPath)
+	c, t, err := h.prepare(reg, e, req)
 	if err != nil {
-		return Result{}, fmt.Errorf("%w: %w", ErrUsage, err)
-	}
-	if err := h.refuse(e, limits, scopeOf(req, c)); err != nil {
-		return Result{}, err
-	}
-	t, err := h.open(reg, e, c, scopeOf(req, c), req.Waiter)
-	if err != nil {
+		h.recordRefusal(reg, e, req, err, log)
 		return Result{}, err
 	}
 	defer t.close()
@@ -77,6 +67,41 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 		r.warn(p)
 	}
 	return Result{Record: r.record, Exit: result.Exit(), Problems: result.Problems}, nil
+}
+
+// prepare is everything that can still forbid the end.
+func (h Host) prepare(reg *registry.Registry, e registry.Entry, req Request) (config.Config, *target, error) {
+	c, err := h.load(req)
+	if err != nil {
+		return c, nil, err
+	}
+	limits, err := loginDefs(loginDefsPath)
+	if err != nil {
+		return c, nil, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if err := h.refuse(e, limits, scopeOf(req, c)); err != nil {
+		return c, nil, err
+	}
+	t, err := h.open(reg, e, c, scopeOf(req, c), req.Waiter)
+	return c, t, err
+}
+
+// recordRefusal notes that a session was not ended, and why: nobody may be at
+// a terminal to read it.
+func (h Host) recordRefusal(reg *registry.Registry, e registry.Entry, req Request, refusal error, log *slog.Logger) {
+	c := config.Default() // what is configured may be what is refused
+	record := h.newRecord(e, h.reason(req))
+	record.Problems = []string{refusal.Error()}
+	record.Event = history.Done
+	if s := h.syslog(c); s != nil {
+		if err := s.Warn(record, refusal.Error()); err != nil {
+			log.Info("syslog", "error", err)
+		}
+	}
+	w := h.writer(reg, c)
+	if err := errors.Join(w.Begin(record), w.Done(context.Background(), record)); err != nil {
+		log.Warn("record the refusal", "session", e.ID, "error", err)
+	}
 }
 
 const largeSession = 4096 // descriptors
@@ -120,43 +145,56 @@ type run struct {
 }
 
 func (h Host) newRun(t *target, reg *registry.Registry, c config.Config, req Request, log *slog.Logger) *run {
-	host, _ := os.Hostname() // "" is a file name that can be found too
-	reason := h.reason(req)
 	r := &run{
 		host: h, target: t, reg: reg, config: c, req: req, log: log,
-		looker: newLooker(t, reason),
-		writer: history.Writer{
-			Runtime: reg.Path(),
-			Host:    host,
-			Command: []string{h.Self, history.AppendVerb},
-		},
-		record: history.Record{
-			ID:      history.NewID(),
-			Time:    time.Now(),
-			Kind:    history.KindEnd,
-			Host:    host,
-			Session: t.entry.ID,
-			User:    t.user,
-			UID:     t.entry.UID,
-			Display: t.entry.Display,
-			Client:  client(t.entry),
-			Reason:  reason,
-			Noticed: h.getenv("XEXIT_NOTICED"),
-		},
-	}
-	if us, err := strconv.ParseInt(h.getenv("XEXIT_NOTICED_US"), 10, 64); err == nil {
-		r.record.NoticedAfter = history.Micros(time.Duration(us) * time.Microsecond)
+		looker: newLooker(t, h.reason(req)),
+		writer: h.writer(reg, c),
+		syslog: h.syslog(c),
+		record: h.newRecord(t.entry, h.reason(req)),
 	}
 	if me, err := t.fs.Stat(os.Getpid()); err == nil {
-		r.record.By = session.ProcID{PID: me.PID, Start: me.Start}
-	}
-	if c.Log.File {
-		r.writer.State = history.StateDir(h.getenv)
-	}
-	if c.Log.Syslog {
-		r.syslog = &history.Syslog{Socket: history.DevLog, Tag: "xexit", PID: os.Getpid()}
+		r.record.By = me.ID()
 	}
 	return r
+}
+
+func (h Host) newRecord(e registry.Entry, reason session.Reason) history.Record {
+	host, _ := os.Hostname() // "" is a file name that can be found too
+	r := history.Record{
+		V:       history.Version,
+		ID:      history.NewID(),
+		Time:    time.Now(),
+		Kind:    history.KindEnd,
+		Host:    host,
+		Session: e.ID,
+		User:    userName(e.UID),
+		UID:     e.UID,
+		Display: e.Display,
+		Client:  client(e),
+		Reason:  reason,
+		Noticed: h.getenv("XEXIT_NOTICED"),
+	}
+	if us, err := strconv.ParseInt(h.getenv("XEXIT_NOTICED_US"), 10, 64); err == nil {
+		r.NoticedAfter = history.Micros(time.Duration(us) * time.Microsecond)
+	}
+	return r
+}
+
+func (h Host) writer(reg *registry.Registry, c config.Config) history.Writer {
+	host, _ := os.Hostname()
+	w := history.Writer{Runtime: reg.Path(), Host: host, Command: []string{h.Self, history.AppendVerb}}
+	if c.Log.File {
+		w.State = history.StateDir(h.getenv)
+	}
+	return w
+}
+
+// syslog is nil where the site does not want it.
+func (h Host) syslog(c config.Config) *history.Syslog {
+	if !c.Log.Syslog {
+		return nil
+	}
+	return &history.Syslog{Socket: history.DevLog, Tag: "xexit", PID: os.Getpid()}
 }
 
 // client is the thin client that the user sat at, if the session has one.

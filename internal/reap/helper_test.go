@@ -155,21 +155,11 @@ func become(uid int) error {
 	return syscall.Setuid(uid)
 }
 
-// restopping answers CONT by stopping itself, as a job with a guard does.
+// restopping answers CONT by stopping itself, as a job with a guard does. A
+// shell, since TERM is fatal to it in the kernel; a Go program handles TERM
+// first, and on another thread than the one that stops it again.
 func restopping([]string) error {
-	self, err := linux.OpenPidFD(os.Getpid())
-	if err != nil {
-		return err
-	}
-	cont := make(chan os.Signal, 1)
-	signal.Notify(cont, syscall.SIGCONT)
-	fmt.Println("ready")
-	for {
-		if err := self.Signal(syscall.SIGSTOP); err != nil {
-			return err
-		}
-		<-cont
-	}
+	return syscall.Exec("/bin/sh", []string{"sh", "-c", `trap 'kill -STOP $$' CONT; echo ready; while :; do kill -STOP $$; done`}, os.Environ())
 }
 
 // neverReaps has an obedient child that becomes a zombie, since nobody waits

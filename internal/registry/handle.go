@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"xexit/internal/session"
 )
@@ -50,11 +51,22 @@ func (r *Registry) Register(e Entry) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
+	var over []session.ID
+	all = slices.DeleteFunc(all, func(other Listed) bool {
+		yes := r.superseded(&other.Entry, &e)
+		if yes {
+			over = append(over, other.ID)
+		}
+		return yes
+	})
 	r.settleOwner(&e, all)
 	if err := r.write(&e); err != nil {
 		_ = os.Remove(lock.Name())
 		_ = lock.Close()
 		return nil, err
+	}
+	for _, id := range over {
+		_ = r.remove(id)
 	}
 	return &Handle{r: r, last: e, lock: lock}, nil
 }
@@ -75,6 +87,21 @@ func (r *Registry) takeLock(e *Entry) (*os.File, error) {
 		return nil, &WatchedError{old}
 	}
 	return nil, &TakenError{old}
+}
+
+// superseded: nobody watches other any more, and e now has its display. Without
+// a leader to be seen gone it would count as alive for as long as the host is
+// up, and its markers as those of a session of its own. It stays where it may
+// be alive all the same: where its own leader is there, or e runs below a
+// subreaper, inside the session that the display has. What is being ended is
+// left to whoever does that: a display may be in use again before.
+func (r *Registry) superseded(other, e *Entry) bool {
+	if other.ID == e.ID || other.Display == "" || other.Display != e.Display ||
+		other.Phase != session.PhaseWatching || e.Phase != session.PhaseWatching || !e.Subreaper.IsZero() ||
+		held(r.file(other.ID, lockSuffix)) || held(r.file(other.ID, endSuffix)) {
+		return false
+	}
+	return other.Leader.IsZero() || other.Leader == e.Leader || !r.live(other)
 }
 
 // settleOwner takes the login away from all of several sessions in it.
@@ -103,6 +130,19 @@ func (h *Handle) Update(f func(*Entry)) error {
 		f(e)
 		h.last = *e
 	})
+}
+
+// Leave releases the lock and leaves the entry where it is, for a session whose
+// end could not be carried out: what is known of it serves the next attempt.
+// A Close after it does nothing. A nil Handle, of a session that could not be
+// registered, has nothing to leave.
+func (h *Handle) Leave() error {
+	if h == nil || h.lock == nil {
+		return nil
+	}
+	err := h.lock.Close()
+	h.lock = nil
+	return err
 }
 
 // Close removes the session's files and releases its lock. Second and later

@@ -155,6 +155,28 @@ func TestAfterAnEndTheDisplayIsFree(t *testing.T) {
 	register(t, r, registry.Entry{ID: idB, Display: ":91"})
 }
 
+// An end that failed is made up for later, by all that was known.
+func TestLeave(t *testing.T) {
+	r := open(t, t.TempDir())
+	h := register(t, r, registry.Entry{ID: idA, Display: ":91", Audit: 7, OwnsLogin: true})
+	if err := r.SetPhase(idA, session.PhaseEnding, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(h.Leave(), h.Close()); err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.List()
+	if err != nil || len(all) != 1 || all[0].Live || all[0].Audit != 7 || !all[0].OwnsLogin {
+		t.Errorf("left behind: %+v, %v", all, err)
+	}
+	if err := r.SetPhase(idA, session.PhaseEnded, 0); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := r.List(); err != nil || len(all) != 0 {
+		t.Errorf("after the end: %+v, %v", all, err)
+	}
+}
+
 // A thin client is back before its old session has ended, on the same number.
 func TestWhileAnEndIsUnderWayTheDisplayIsFree(t *testing.T) {
 	r := open(t, t.TempDir())

@@ -34,7 +34,7 @@ func (r *resident) ended(end display.End) int {
 	environ := f.environ(given)
 	out, outErr := r.output()
 	child, err := r.start(end, environ, out)
-	r.report.notef("session %s is over (%s: %s; noticed after %s): %s", r.name(), end.Reason, end.Noticed, end.Took, r.doing(child, err))
+	r.sayOver(end, child, err)
 	if outErr != nil {
 		r.report.failf("the output of the program goes nowhere: %v", outErr)
 	}
@@ -46,7 +46,12 @@ func (r *resident) ended(end display.End) int {
 		}
 		return r.finishEnd(child, o)
 	}
-	return r.finishProgram(child, environ, f, o)
+	return r.finishProgram(child, err, environ, f, o)
+}
+
+func (r *resident) sayOver(end display.End, child *os.Process, err error) {
+	took := end.Took.Round(100 * time.Microsecond)
+	r.report.notef("session %s is over (%s: %s; noticed after %s): %s", r.name(), end.Reason, end.Noticed, took, r.doing(child, err))
 }
 
 // claim moves the session to 'ending'; why is not empty if somebody else has
@@ -105,7 +110,7 @@ func (r *resident) start(end display.End, environ []string, out *os.File) (*os.P
 		argv := append([]string{"xexit", "end", "--session", string(r.entry.ID), "--reason", string(end.Reason)}, r.program.argv...)
 		return r.spawnMain(argv, environ, files)
 	}
-	return spawnProgram(r.program.path, r.program.argv, environ, files)
+	return startProgram(r.program.path, r.program.argv, detached(environ, files))
 }
 
 // spawnMain starts xexit-main as it was when the watcher started.
@@ -142,14 +147,17 @@ func (r *resident) finishEnd(child *os.Process, o output) int {
 	o.show(r.report)
 	o.remove()
 	if status != exitDone {
+		if err := r.handle.Leave(); err != nil {
+			r.report.failf("%v", err)
+		}
 		return exitFailed
 	}
 	return exitDone
 }
 
 // finishProgram waits for a PROGRAM and sees to its record, which begins
-// beside it and so never delays it.
-func (r *resident) finishProgram(child *os.Process, environ []string, f facts, o output) int {
+// beside it and so never delays it. failed is why there is no child.
+func (r *resident) finishProgram(child *os.Process, failed error, environ []string, f facts, o output) int {
 	fields := f.fields(r.program, o.path())
 	recorded := r.record("begin", fields, environ)
 	status := 127 // could not be run (sh(1))
@@ -158,7 +166,11 @@ func (r *resident) finishProgram(child *os.Process, environ []string, f facts, o
 		r.report.notef("session %s: %s exited with status %d", r.name(), r.program.path, status)
 	}
 	recorded()
-	done := r.record("done", append(fields, "status="+strconv.Itoa(status)), environ)
+	fields = append(fields, "status="+strconv.Itoa(status))
+	if failed != nil {
+		fields = append(fields, "problem="+printable(failed.Error()))
+	}
+	done := r.record("done", fields, environ)
 	o.show(r.report)
 	if done() || o.empty() {
 		o.remove()

@@ -40,6 +40,7 @@ type resident struct {
 
 // residentMain is the re-executed process: its descriptors are those of job.go.
 func residentMain(w World) int {
+	linux.NameProcess("xexit") // it was started as /proc/self/exe
 	for fd := fdJob; fd <= fdLeader; fd++ {
 		syscall.CloseOnExec(fd)
 	}
@@ -194,15 +195,22 @@ func (r *resident) watch(ctx context.Context) (display.End, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	v := &vigil{open: r.open, patience: r.patience, options: r.displayOptions()}
+	said := "" // why it was tried again the last time: that is said once
 	v.opened = func() {
+		said = ""
 		say := "session " + r.name() + ": watching"
 		if !r.word(wordReady, say) { // else the launcher says it: formatting has its price in memory
 			r.report.notef("%s", say)
 		}
 	}
 	v.failed = func(err error) {
-		r.report.notef("session %s: %v; trying again", r.name(), err)
-		r.word(wordRetry, err.Error())
+		why := err.Error()
+		if why == said {
+			return
+		}
+		said = why
+		r.report.notef("session %s: %s; trying again", r.name(), why)
+		r.word(wordRetry, why)
 	}
 	done := v.start(ctx)
 	var enough <-chan time.Time

@@ -68,21 +68,29 @@ func newSubreaper(o options, w World) (*subreaper, error) {
 	if s.path, err = FindProgram(o.command[0], w.getenv("PATH")); err != nil {
 		return nil, usagef("%v", err)
 	}
-	mainPath, err := FindMain(w.Exe)
+	return s, nil
+}
+
+// equip gathers what the end will need.
+func (s *subreaper) equip() error {
+	mainPath, err := FindMain(s.Exe)
 	if err != nil {
-		return nil, usagef("%v", err)
+		return err
 	}
 	if s.mainFile, err = os.Open(mainPath); err != nil {
-		return nil, usagef("%v", err)
+		return err
 	}
-	dir, err := registry.Dir(w.getenv, uint32(os.Getuid()))
+	dir, err := registry.Dir(s.getenv, uint32(os.Getuid()))
 	if err != nil {
-		return nil, usagef("%v", err)
+		return err
 	}
 	if s.registry, err = registry.Open(dir); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.describe(thisHost())
+	if err := s.describe(thisHost()); err != nil {
+		return err
+	}
+	return linux.BecomeSubreaper()
 }
 
 func (s *subreaper) describe(h host) error {
@@ -131,9 +139,8 @@ func (s *subreaper) register() {
 }
 
 func (s *subreaper) run(ctx context.Context) int {
-	if err := linux.BecomeSubreaper(); err != nil {
-		s.complain(err)
-		return exitFailed
+	if err := s.equip(); err != nil {
+		return s.become(err)
 	}
 	s.catch()
 	defer signal.Stop(s.signals)
@@ -171,7 +178,7 @@ func (s *subreaper) start() error {
 	environ := append(without(s.Environ, func(name string) bool {
 		return name == session.MarkerName || name == leaderVar || name == ownsVar
 	}), session.MarkerName+"="+string(s.entry.ID))
-	child, err := os.StartProcess(s.path, s.options.command, &os.ProcAttr{
+	child, err := startProgram(s.path, s.options.command, &os.ProcAttr{
 		Env: environ, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 	})
 	if err != nil {
@@ -305,6 +312,9 @@ func (s *subreaper) endSession(reason session.Reason) {
 	}
 	if status != exitDone {
 		s.report.failf("session %s: `xexit end` exited with status %d", s.entry.ID.Short(), status)
+		if err := s.handle.Leave(); err != nil {
+			s.complain(err)
+		}
 	}
 }
 

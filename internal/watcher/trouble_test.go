@@ -65,7 +65,7 @@ func TestProgramIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.kill()
-	if line := f.recorded(); !strings.Contains(line, " status=127 ") {
+	if line := f.recorded(); !strings.Contains(line, " status=127 problem=") || !strings.Contains(line, "no such file") {
 		t.Error(line)
 	}
 	f.leave(e)

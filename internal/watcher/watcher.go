@@ -69,7 +69,9 @@ func without(environ []string, drop func(name string) bool) []string {
 }
 
 // printable replaces what could steer a terminal or break a line of a log.
+// Several lines, such as joined errors, become one with "; " between them.
 func printable(text string) string {
+	text = strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "; ")
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return '?'

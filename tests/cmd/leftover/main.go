@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -147,6 +148,9 @@ func (l leftover) restop() error {
 		}
 		<-continued
 		_ = l.announce() // so that a test sees it awake, if one looks
+		// A Go program dies of TERM by a handler of its own, on any thread:
+		// stopped in the middle of that, it would seem to ignore TERM.
+		<-time.After(20 * time.Millisecond)
 	}
 }
 
