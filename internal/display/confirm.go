@@ -27,7 +27,7 @@ func (m *Machine) broke(o Observation, a *Actions) {
 // believe: the silent link spoke. The old connection was never given up.
 func (m *Machine) believe(now time.Duration, a *Actions) {
 	m.doubt, m.state = noDoubt, SUSPECT
-	m.trying = false
+	m.trying, m.last = false, false
 	m.grace = now
 	m.nextLook = now + m.th.Look
 	a.Abort = true
@@ -68,11 +68,15 @@ func (m *Machine) confirmSilent(now time.Duration, a *Actions) bool {
 		if m.trying && now >= m.tryFrom+m.th.Attempt {
 			m.trying, m.nextTry = false, now
 			m.tries++
+			if m.last {
+				m.gone(now, m.silence(now)+"; "+m.attempts())
+				return false
+			}
 		}
-		// Without one try that had its time nothing is confirmed.
-		if quiet >= m.th.LostAfter && m.tries > 0 {
-			m.gone(now, m.silence(now)+"; "+m.attempts())
-			return false
+		// One try had its time already; the one that decides begins now, so
+		// that a link which has healed by now is seen to.
+		if quiet >= m.th.LostAfter && m.tries > 0 && !m.last {
+			m.last, m.trying, m.nextTry = true, false, now
 		}
 	}
 	m.nextLook = now + m.th.Look

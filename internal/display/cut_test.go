@@ -103,9 +103,9 @@ func TestCutDirectLink(t *testing.T) {
 		soonest, longest time.Duration // decision after a cut for good
 		heals            []time.Duration
 	}{
-		{15 * s, 12 * s, 15*s + s/10, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
+		{15 * s, 14 * s, 17*s + s/10, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s, 13 * s}},
 		{3 * s, 2 * s, 4 * s, []time.Duration{s / 2, s, 3 * s / 2}},
-		{60 * s, 40 * s, 61 * s, []time.Duration{8 * s, 30 * s, 40 * s}},
+		{60 * s, 40 * s, 69 * s, []time.Duration{8 * s, 30 * s, 40 * s}},
 	} {
 		th := NewThresholds(Direct, 0, c.lost, 0, 0)
 		for phase := time.Duration(0); phase < 12*s; phase += 37 * time.Millisecond {

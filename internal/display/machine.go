@@ -47,6 +47,7 @@ type Machine struct {
 	linkError bool
 	since     time.Duration // first sign
 	tries     int
+	last      bool // the try that decides over a silent link has begun
 	trying    bool
 	tryFrom   time.Duration
 	reached   bool
@@ -280,7 +281,7 @@ func (m *Machine) judge(now time.Duration, a *Actions) {
 		m.doubt, m.state = silent, CONFIRM
 		m.cause, m.linkError = m.silence(now), true
 		m.since = now - m.quiet(now)
-		m.tries, m.nextTry = 0, now
+		m.tries, m.nextTry, m.last = 0, now, false
 	default:
 		m.state = SUSPECT
 	}

@@ -136,7 +136,9 @@ func TestStep(t *testing.T) {
 			{15 * s, tick(cut(12*s, 5)), CONFIRM},
 			{16 * s, tick(cut(13*s, 5)), CONFIRM},
 			{17 * s, tick(cut(14*s, 6)), CONFIRM},
-			{18 * s, tick(cut(15*s, 6)), GONE},
+			{18 * s, tick(cut(15*s, 6)), CONFIRM},
+			{19 * s, tick(cut(16*s, 6)), CONFIRM},
+			{20 * s, tick(cut(17*s, 6)), GONE},
 		}, session.ReasonLinkLost},
 		{"no decision before a new connection had its time", Direct, nil, []step{
 			{5 * s, tick(alive(2 * s)), OK},
@@ -150,7 +152,9 @@ func TestStep(t *testing.T) {
 			{17 * s, tick(cut(14*s, 3)), SUSPECT},
 			{18 * s, tick(cut(15*s, 4)), CONFIRM},
 			{19 * s, tick(cut(16*s, 4)), CONFIRM},
-			{20 * s, tick(cut(17*s, 4)), GONE},
+			{20 * s, tick(cut(17*s, 4)), CONFIRM},
+			{21 * s, tick(cut(18*s, 4)), CONFIRM},
+			{22 * s, tick(cut(19*s, 4)), GONE},
 		}, session.ReasonLinkLost},
 		{"a link that is silent but not proven dead", Direct, nil, []step{
 			{5 * s, tick(alive(2 * s)), OK}, {10 * s, tick(cut(7*s, 2)), SUSPECT}, {11 * s, tick(cut(11*s, 3)), SUSPECT}, {12 * s, tick(cut(15*s, 3)), SUSPECT},
@@ -163,7 +167,9 @@ func TestStep(t *testing.T) {
 			{13 * s, tick(frozenCut(12*s, 5)), CONFIRM},
 			{14 * s, tick(frozenCut(13*s, 5)), CONFIRM},
 			{15 * s, tick(frozenCut(14*s, 6)), CONFIRM},
-			{16 * s, tick(frozenCut(15*s, 6)), GONE},
+			{16 * s, tick(frozenCut(15*s, 6)), CONFIRM},
+			{17 * s, tick(frozenCut(16*s, 6)), CONFIRM},
+			{18 * s, tick(frozenCut(17*s, 6)), GONE},
 		}, session.ReasonLinkLost},
 		{"the old connection speaks again", Direct, nil, []step{
 			{5 * s, tick(alive(2 * s)), OK},

@@ -69,10 +69,11 @@ const (
 )
 
 // NewThresholds derives the times. With the default of 15 s a dead link is
-// decided 13 to 15 s after it died: the kernel's keepalive bounds how old the
-// last acknowledgement was when it happened, and the new connection is tried
-// from the eleventh second of silence on, so that a link which heals after 12 s
-// is seen to. Zero is the default; interval replaces Ping.
+// decided 15 to 17 s after it died: the kernel's keepalive bounds how old the
+// last acknowledgement was when it happened; new connections are tried from the
+// eleventh second of silence on, and the one that decides begins at the
+// fifteenth. So a link which heals within 13 s is seen to. Zero is the default;
+// interval replaces Ping.
 func NewThresholds(link Link, interval, lostAfter, blindAfter, hungAfter time.Duration) Thresholds {
 	if lostAfter <= 0 {
 		lostAfter = DefaultLostAfter
