@@ -38,6 +38,9 @@ type Result struct {
 // everything of the user's must not end the end.
 func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, error) {
 	defer HoldSignals(log)()
+	// Room for as many pidfds as a large session has members. It costs a wait,
+	// which passes while there is other work.
+	go func() { _ = linux.GrowFDTable(largeSession) }()
 	reg, err := h.registry()
 	if err != nil {
 		return Result{}, err
@@ -53,9 +56,6 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 	}
 	defer t.close()
 	t.known = known
-	// Room for as many pidfds as a large session has members; it costs a wait,
-	// which passes while the hooks run.
-	go func() { _ = linux.GrowFDTable(largeSession) }()
 	r := h.newRun(t, reg, c, req, log)
 	en := engine.Engine{Claimer: r, Recorder: r, Hooks: hooksOf{r}, Members: membersOf{r}}
 	result, err := en.Run(ctx)
