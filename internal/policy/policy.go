@@ -162,19 +162,3 @@ func (d *decider) above(i int) (pid int, rule *Rule) {
 	}
 	return 0, nil
 }
-
-// Ends is the items that are to be ended.
-func (p *Plan) Ends() []Item { return p.with(session.VerdictEnd) }
-
-// Keeps is the items that a rule keeps.
-func (p *Plan) Keeps() []Item { return p.with(session.VerdictKeep) }
-
-func (p *Plan) with(v session.Verdict) []Item {
-	var items []Item
-	for _, item := range p.Items {
-		if item.Verdict == v {
-			items = append(items, item)
-		}
-	}
-	return items
-}

@@ -22,6 +22,15 @@ func member(pid, ppid int, exe FileID) Process {
 	}
 }
 
+func with(p Plan, v session.Verdict) (items []Item) {
+	for _, item := range p.Items {
+		if item.Verdict == v {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
 func TestDecide(t *testing.T) {
 	rules := []Rule{
 		{Name: "terminals", Files: []FileID{tmux}},
@@ -69,10 +78,11 @@ func TestDecide(t *testing.T) {
 		}
 	}
 	plan := Decide(End{}, processes, rules)
-	if len(plan.Ends()) != 5 || len(plan.Keeps()) != 4 {
-		t.Errorf("%d to end, %d kept", len(plan.Ends()), len(plan.Keeps()))
+	ends, keeps := with(plan, session.VerdictEnd), with(plan, session.VerdictKeep)
+	if len(ends) != 5 || len(keeps) != 4 {
+		t.Errorf("%d to end, %d kept", len(ends), len(keeps))
 	}
-	for _, item := range plan.Keeps() {
+	for _, item := range keeps {
 		if item.Root != (item.ID.PID == 2 || item.ID.PID == 13) || item.Rule != "terminals" {
 			t.Errorf("%d: root %v, rule %q", item.ID.PID, item.Root, item.Rule)
 		}
