@@ -111,10 +111,11 @@ realtime: $(SUM)
 	@packages="$$(grep -rl --include='*_test.go' '^//go:build realtime' cmd internal | xargs -r -n1 dirname | sort -u | sed 's,^,./,')"; \
 	  if [ -n "$$packages" ]; then $(SUM) -tags realtime -timeout 15m $$packages; else echo 'none'; fi
 
-# Most of a scenario is waiting: many fit on few cores.
+# Most of a scenario is waiting: many fit on few cores. Never from the test
+# cache, which does not see that the programs under test have changed.
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
-	@$(SUM) -C tests -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) ./...
+	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) ./...
 
 bench: build
 	@cd tests && go run ./bench -rounds $(BENCH_ROUNDS)
