@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"xexit/internal/demo"
+	"xexit/internal/ending"
 	"xexit/internal/engine"
 	"xexit/internal/history"
 	"xexit/internal/hook"
@@ -136,14 +136,7 @@ func versionCommand(env Env) *cobra.Command {
 }
 
 // getenv is os.Getenv over env: what a command sees can be given to it.
-func (e Env) getenv(name string) string {
-	for i := len(e.Environ) - 1; i >= 0; i-- {
-		if value, ok := strings.CutPrefix(e.Environ[i], name+"="); ok {
-			return value
-		}
-	}
-	return ""
-}
+func (e Env) getenv(name string) string { return ending.Getenv(e.Environ, name) }
 
 // output remembers the first error of standard output, so that no command has
 // to ask at every line whether its reader is still there.

@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"xexit/internal/config"
@@ -89,10 +90,13 @@ func ThisHost(environ []string, self string) Host {
 // ErrUsage is wrapped by errors that the caller can mend: exit status 2.
 var ErrUsage = errors.New("nothing was ended")
 
-func (h Host) getenv(name string) string {
-	for i := len(h.Environ) - 1; i >= 0; i-- {
-		if entry := h.Environ[i]; len(entry) > len(name) && entry[len(name)] == '=' && entry[:len(name)] == name {
-			return entry[len(name)+1:]
+func (h Host) getenv(name string) string { return Getenv(h.Environ, name) }
+
+// Getenv is getenv(3) over a list; the last setting counts, as for os/exec.
+func Getenv(environ []string, name string) string {
+	for i := len(environ) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(environ[i], name+"="); ok {
+			return value
 		}
 	}
 	return ""
@@ -129,10 +133,6 @@ func (h Host) open(r *registry.Registry, e registry.Entry, c config.Config, scop
 	if err != nil {
 		return nil, errors.Join(err, fs.Close())
 	}
-	others, err := h.others(r, e)
-	if err != nil {
-		return nil, errors.Join(err, fs.Close())
-	}
 	t.others = func() ([]registry.Entry, error) { return h.others(r, e) }
 	t.rules, _ = c.Rules(e.UID) // what is odd about them, `xexit check` says
 	root := os.DirFS("/")
@@ -144,8 +144,7 @@ func (h Host) open(r *registry.Registry, e registry.Entry, c config.Config, scop
 		t.bound.SubUIDs, _ = member.SubUIDs(root, t.user, e.UID)
 	}
 	t.finder = member.NewFinder(fs, member.Target{
-		Entry:     e,
-		Others:    others,
+		Entry:     e, // the other sessions: see looker
 		Scope:     scope,
 		Bound:     t.bound,
 		Self:      self,
@@ -183,8 +182,8 @@ func bound(e registry.Entry, scope session.Scope, euid uint32) member.Bound {
 	if e.Subreaper.IsZero() {
 		return b
 	}
-	_, err := linux.Birth(e.Subreaper.PID)
-	gone := errors.Is(err, linux.ErrGone)
+	start, err := linux.Birth(e.Subreaper.PID)
+	gone := errors.Is(err, linux.ErrGone) || err == nil && start != e.Subreaper.Start
 	b.ByDescentOnly = euid == 0 || scope == session.ScopeSession && !gone
 	return b
 }
@@ -272,7 +271,7 @@ func (h Host) look(ctx context.Context, reg *registry.Registry, e registry.Entry
 	}
 	defer t.close()
 	l := newLooker(t, h.reason(req))
-	if _, err := l.Look(ctx); err != nil {
+	if err := l.survey(ctx); err != nil {
 		return Plan{}, err
 	}
 	return Plan{Entry: e, Known: known, User: t.user, Plan: l.plan}, nil

@@ -43,22 +43,17 @@ func newLooker(t *target, reason session.Reason) *looker {
 // Look implements reap.Looker. A session that began since the last look has
 // its say: its marker, its display, its login.
 func (l *looker) Look(ctx context.Context) (reap.Look, error) {
-	others, err := l.target.others()
-	if err != nil {
+	if err := l.setOthers(); err != nil {
 		return reap.Look{}, err
 	}
-	l.target.finder.SetOthers(others)
 	pass, err := l.target.finder.Full(ctx)
+	l.decide(pass)
 	refs := make(map[session.ProcID]*proc.Ref, len(pass.Findings))
-	processes := make([]policy.Process, 0, len(pass.Findings))
 	for i := range pass.Findings {
-		f := &pass.Findings[i]
-		if f.Ref != nil {
+		if f := &pass.Findings[i]; f.Ref != nil {
 			refs[f.ID] = f.Ref
 		}
-		processes = append(processes, l.process(f))
 	}
-	l.plan = policy.Decide(l.end, processes, l.target.rules)
 	look := reap.Look{Clean: pass.Clean}
 	for i := range l.plan.Items {
 		item := &l.plan.Items[i]
@@ -68,6 +63,34 @@ func (l *looker) Look(ctx context.Context) (reap.Look, error) {
 		}
 	}
 	return look, err
+}
+
+// survey makes a plan that nobody will carry out: one look, without references.
+func (l *looker) survey(ctx context.Context) error {
+	if err := l.setOthers(); err != nil {
+		return err
+	}
+	pass, err := l.target.finder.All(ctx)
+	l.decide(pass)
+	return err
+}
+
+func (l *looker) setOthers() error {
+	others, err := l.target.others()
+	if err != nil {
+		return err
+	}
+	l.target.finder.SetOthers(others)
+	return nil
+}
+
+// decide plans what to do about what a pass has found.
+func (l *looker) decide(pass member.Pass) {
+	processes := make([]policy.Process, 0, len(pass.Findings))
+	for i := range pass.Findings {
+		processes = append(processes, l.process(&pass.Findings[i]))
+	}
+	l.plan = policy.Decide(l.end, processes, l.target.rules)
 }
 
 // Release implements reap.Releaser: the finder takes a closed reference for a

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"xexit/internal/config"
+	"xexit/internal/linux"
 	"xexit/internal/registry"
 	"xexit/internal/session"
 )
@@ -177,7 +178,12 @@ func TestConfiguredMarkers(t *testing.T) {
 }
 
 func TestBound(t *testing.T) {
-	alive := session.ProcID{PID: os.Getpid(), Start: 1}
+	start, err := linux.Birth(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := session.ProcID{PID: os.Getpid(), Start: start}
+	reused := session.ProcID{PID: os.Getpid(), Start: 1}
 	dead := session.ProcID{PID: 1 << 22, Start: 1} // above every pid_max
 	tests := []struct {
 		name      string
@@ -189,6 +195,7 @@ func TestBound(t *testing.T) {
 		{"no subreaper", session.ProcID{}, session.ScopeSession, 1000, false},
 		{"below a subreaper", alive, session.ScopeSession, 1000, true},
 		{"its subreaper is dead", dead, session.ScopeSession, 1000, false},
+		{"its subreaper's number is another's by now", reused, session.ScopeSession, 1000, false},
 		{"its subreaper is dead, and we are root", dead, session.ScopeSession, 0, true},
 		{"all of the user", alive, session.ScopeUser, 1000, false},
 	}
