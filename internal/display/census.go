@@ -8,33 +8,29 @@ import (
 //
 //	QueryClientIds ─▶ every client ─▶ few? ask each for the watcher's mark ─▶ the others
 type census struct {
-	of      *client // whose answers are awaited
-	open    int     // marks not answered yet
+	open    int // marks not answered yet
 	suspect [maxResident]x11.Client
 	watcher [maxResident]bool
 	n       int
 }
 
-// ask starts a count, unless one is under way on this connection.
-func (s *census) ask(c *client) {
-	if c.conn.Waiting(tagClients) || s.of == c && s.open > 0 {
+// count starts a census, unless one is under way.
+func (x *x11Protocol) count() {
+	if x.Waiting(tagClients) || x.census.open > 0 {
 		return
 	}
-	*s = census{of: c}
-	c.conn.QueryClients(tagClients)
-	c.flush()
+	x.census = census{}
+	x.QueryClients(tagClients)
 }
 
 // listed takes the list. With more clients than can be told apart nobody is
 // asked: so many are no watchers.
-func (s *census) listed(c *client, e x11.ClientsReply) (o Observation, complete bool) {
-	if c != s.of {
-		return o, false
-	}
-	o.Kind = Clients
+func (x *x11Protocol) listed(e x11.ClientsReply) error {
+	s := &x.census
+	o := Observation{Kind: Clients}
 	for _, other := range e.Clients {
 		const server = 0
-		if other.Base == server || other.Base == c.setup.ResourceBase {
+		if other.Base == server || other.Base == x.base {
 			continue
 		}
 		if o.Others < maxResident {
@@ -46,37 +42,36 @@ func (s *census) listed(c *client, e x11.ClientsReply) (o Observation, complete 
 	if e.More {
 		o.Others = max(o.Others, maxResident+1)
 	}
-	s.n = o.Others
 	if o.Others == 0 || o.Others > maxResident {
-		return o, true
+		return x.client.tell(o)
 	}
+	s.n, s.open = o.Others, o.Others
 	for i, other := range s.suspect[:s.n] {
-		window := firstID(other.Base, c.setup.ResourceMask)
-		c.conn.GetProperty(tagMark+x11.Tag(i), window, c.atoms[2], len(markValue))
+		x.GetProperty(tagMark+x11.Tag(i), firstID(other.Base, x.mask), x.atoms[2], len(markValue))
 	}
-	s.open = s.n
-	c.flush()
-	return o, false
+	x.client.flush()
+	return nil
 }
 
 // marked takes the answer for one of them.
-func (s *census) marked(c *client, tag x11.Tag, watcher bool) (o Observation, complete bool) {
+func (x *x11Protocol) marked(tag x11.Tag, watcher bool) error {
+	s := &x.census
 	i := int(tag) - int(tagMark)
-	if c != s.of || s.open == 0 || i < 0 || i >= s.n {
-		return o, false
+	if s.open == 0 || i < 0 || i >= s.n {
+		return nil
 	}
 	s.watcher[i] = watcher
 	if s.open--; s.open > 0 {
-		return o, false
+		return nil
 	}
-	o.Kind = Clients
+	o := Observation{Kind: Clients}
 	for i, other := range s.suspect[:s.n] {
 		if !s.watcher[i] {
 			o.Resident[o.Others] = name(other)
 			o.Others++
 		}
 	}
-	return o, true
+	return x.client.tell(o)
 }
 
 // name tells a client from a later one with the same range of ids, where pids

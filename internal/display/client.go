@@ -5,35 +5,7 @@ import (
 	"syscall"
 	"time"
 
-	"xexit/internal/display/x11"
 	"xexit/internal/linux"
-)
-
-// Properties. The token and the value are on the root window; the mark is on a
-// hidden window whose id is the first one of each watcher's range, so that
-// watchers recognise each other without a list that somebody would have to
-// keep. It dies with the connection.
-const (
-	propertyValue = "LTSP_XEXIT"
-	propertyToken = "XEXIT_GENERATION"
-	propertyMark  = "XEXIT_WATCHER"
-	markValue     = "1"
-
-	maxValue  = 16 // of LTSP_XEXIT: longer means nothing
-	tokenSize = 32 // hexadecimal digits
-)
-
-// Questions, by tag. From tagMark on: is this client a watcher?
-const (
-	tagAtomValue x11.Tag = iota + 1
-	tagAtomToken
-	tagAtomMark
-	tagExtension
-	tagVersion
-	tagToken
-	tagValue
-	tagClients
-	tagMark
 )
 
 // listener is told what happens to a client's connection.
@@ -41,17 +13,40 @@ type listener interface {
 	reached(c *client)                      // the transport stands
 	joined(c *client)                       // the introduction is over
 	heard(c *client)                        // bytes came, after joined
-	said(c *client, e x11.Event)            // what they meant
+	said(c *client, o Observation)          // what they meant
 	lost(c *client, o Outcome, cause error) // the connection is of no more use
 }
 
-// client is one connection to a display, from connect to close.
+// protocol is what is spoken on a connection: X11 or Wayland. It is given the
+// bytes that came, and tells the client what they mean: joined when it knows
+// enough of the display, and said from then on.
+type protocol interface {
+	wire
+	// feed takes received bytes. An error ends the connection.
+	feed(p []byte) error
+	// ask puts the question that shows that the display lives, unless it is
+	// put already.
+	ask()
+	// noOp says something that needs no answer.
+	noOp()
+	// count asks who is connected, where that can be asked.
+	count()
+}
+
+// wire is what is to be sent: Output, of which Sent takes n bytes off.
+type wire interface {
+	Output() []byte
+	Sent(n int)
+}
+
+// client is one connection to a display, from connect to close: the transport,
+// below the protocol.
 //
-//	connect ─▶ set-up ─▶ atoms, extension, hidden window ─▶ token ─▶ value ─▶ joined
+//	connect ─▶ introduction of the protocol ─▶ joined
 type client struct {
-	loop *loop
-	to   listener
-	conn *x11.Conn
+	loop     *loop
+	to       listener
+	protocol protocol
 
 	sock      *linux.Socket // nil once closed
 	key       uint64
@@ -61,19 +56,13 @@ type client struct {
 	writing   bool // waits to be writable
 	ready     bool // joined
 
-	setup x11.SetupDone
-	root  uint32
-	want  string // token to find; "" on the first connection, which sets one
-	token string
-	atoms [3]uint32 // value, token, mark
-	xres  bool      // clients can be counted
-	value string    // LTSP_XEXIT
-
-	screen int
+	countable bool   // clients can be counted
+	token     string // what tells the display from another one of its name; "" where there is none
+	value     string // LTSP_XEXIT when it joined
 }
 
 // errOther reports a display that is not the one of before.
-var errOther = errors.New("another display answers there: its " + propertyToken + " is not ours")
+var errOther = errors.New("another display answers there")
 
 // dial connects to c.addr.
 func (c *client) dial() (err error) {
@@ -158,8 +147,8 @@ func (c *client) read() {
 		if c.ready {
 			c.to.heard(c)
 		}
-		if err := c.conn.Feed(c.loop.buffer[:n], c.event); err != nil {
-			c.fail(eventOutcome(err), err)
+		if err := c.protocol.feed(c.loop.buffer[:n]); err != nil {
+			c.fail(feedOutcome(err), err)
 			return
 		}
 		if n < len(c.loop.buffer) {
@@ -174,8 +163,8 @@ func (c *client) flush() {
 	if c.sock == nil || !c.connected {
 		return
 	}
-	for len(c.conn.Output()) > 0 {
-		n, err := c.sock.Write(c.conn.Output())
+	for len(c.protocol.Output()) > 0 {
+		n, err := c.sock.Write(c.protocol.Output())
 		if errors.Is(err, syscall.EAGAIN) {
 			break
 		}
@@ -185,9 +174,9 @@ func (c *client) flush() {
 			c.unsent(err)
 			return
 		}
-		c.conn.Sent(n)
+		c.protocol.Sent(n)
 	}
-	if blocked := len(c.conn.Output()) > 0; blocked != c.writing {
+	if blocked := len(c.protocol.Output()) > 0; blocked != c.writing {
 		c.writing = blocked
 		want := linux.EpollIn
 		if blocked {
@@ -200,7 +189,7 @@ func (c *client) flush() {
 }
 
 func (c *client) unsent(cause error) {
-	c.conn.Sent(len(c.conn.Output()))
+	c.protocol.Sent(len(c.protocol.Output()))
 	for {
 		n, err := c.sock.Read(c.loop.buffer)
 		if err != nil {
@@ -209,36 +198,54 @@ func (c *client) unsent(cause error) {
 			}
 			break
 		}
-		if err := c.conn.Feed(c.loop.buffer[:n], c.event); err != nil || c.sock == nil {
+		if err := c.protocol.feed(c.loop.buffer[:n]); err != nil || c.sock == nil {
 			break
 		}
 	}
 	c.fail(outcome(cause), cause)
 }
 
-// event handles one event of the server.
-func (c *client) event(e x11.Event) error {
+// join: the protocol's introduction is over. An error says that the connection
+// is closed now.
+func (c *client) join() error {
+	c.ready = true
+	c.to.joined(c)
+	return c.open()
+}
+
+// tell passes on what the display said, after join.
+func (c *client) tell(o Observation) error {
+	c.to.said(c, o)
+	return c.open()
+}
+
+func (c *client) open() error {
 	if c.sock == nil {
 		return errClosed
 	}
-	if c.ready {
-		c.to.said(c, e)
-		if c.sock == nil {
-			return errClosed
-		}
-		return nil
-	}
-	return c.introduce(e)
+	return nil
 }
 
 var errClosed = errors.New("connection closed on this side")
 
-// ask sends the ping, which is the poll of LTSP_XEXIT too.
+// ask sends the ping.
 func (c *client) ask() {
-	if !c.conn.Waiting(tagValue) {
-		c.conn.GetProperty(tagValue, c.root, c.atoms[0], maxValue)
-	}
+	c.protocol.ask()
 	c.flush()
+}
+
+// feedOutcome tells what it means that a protocol ends a connection.
+func feedOutcome(err error) Outcome {
+	var r setupRefusal
+	switch {
+	case errors.Is(err, errOther):
+		return OtherDisplay
+	case !errors.As(err, &r):
+		return Dropped
+	case r.TooMany():
+		return Full
+	}
+	return NoEntry
 }
 
 // outcome tells what an errno of connect or read means.

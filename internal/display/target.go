@@ -6,17 +6,15 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"xexit/internal/display/x11"
 )
 
 // target is one display in a loop: it turns what its connections say into
 // observations, and the machine's actions into requests.
 type target struct {
 	loop   *loop
-	name   x11.Name
+	number int // as in :NUMBER
 	addrs  []address
-	cookie func(address) []byte
+	speak  func(t *target, c *client) protocol
 	times  func(Link) Thresholds
 	tell   func(State, string) // may be nil
 	leader int                 // pidfd, or -1
@@ -32,7 +30,6 @@ type target struct {
 	rest      []address // what next has not tried yet
 	token     string
 	peer      peer
-	census    census
 	leaderKey uint64
 
 	alive  bool  // Probe's answer is there
@@ -59,10 +56,10 @@ func (t *target) connect() {
 
 func (t *target) connectNext(cause error) {
 	for len(t.rest) > 0 {
-		c := &client{loop: t.loop, to: t, addr: t.rest[0], want: t.token, screen: t.name.Screen}
+		c := &client{loop: t.loop, to: t, addr: t.rest[0]}
 		t.rest = t.rest[1:]
-		c.link = c.addr.link(t.name.Number)
-		c.conn = x11.NewConn(t.cookie(c.addr))
+		c.link = c.addr.link(t.number)
+		c.protocol = t.speak(t, c)
 		err := c.dial()
 		if err == nil {
 			t.next = c
@@ -135,7 +132,7 @@ func (t *target) start(c *client) {
 		})
 		leader = err == nil
 	}
-	t.machine = NewMachine(t.times(c.link), c.link, c.xres, leader, t.loop.now)
+	t.machine = NewMachine(t.times(c.link), c.link, c.countable, leader, t.loop.now)
 	t.begun, t.asleep = true, t.loop.asleep
 	t.loop.schedule(t.timer, t.round(t.machine.Wake()))
 }
@@ -146,47 +143,8 @@ func (t *target) heard(c *client) {
 	}
 }
 
-func (t *target) said(c *client, e x11.Event) {
-	if c != t.cur {
-		return
-	}
-	switch e := e.(type) {
-	case x11.PropertyNotify:
-		if e.Window == c.root && e.Atom == c.atoms[0] && !e.Deleted {
-			c.ask() // an answer that is awaited will have it: replies and events come in order
-		}
-	case x11.PropertyReply:
-		if e.Tag == tagValue {
-			t.polled(command(e))
-			return
-		}
-		t.count(t.census.marked(c, e.Tag, e.Format == 8 && string(e.Value) == markValue))
-	case x11.ErrorReply:
-		t.refused(c, e.Tag)
-	case x11.Unexpected:
-		t.refused(c, e.Tag)
-	case x11.ClientsReply:
-		t.count(t.census.listed(c, e))
-	}
-}
-
-func (t *target) polled(value string) {
-	t.observe(Observation{Kind: Answer})
-	t.observe(Observation{Kind: Command, Value: value})
-}
-
-// refused: the answer says nothing; that it came says that the server lives.
-func (t *target) refused(c *client, tag x11.Tag) {
-	switch {
-	case tag == tagValue:
-		t.polled("")
-	case tag >= tagMark:
-		t.count(t.census.marked(c, tag, false))
-	}
-}
-
-func (t *target) count(o Observation, complete bool) {
-	if complete {
+func (t *target) said(c *client, o Observation) {
+	if c == t.cur {
 		t.observe(o)
 	}
 }
@@ -277,12 +235,13 @@ func (t *target) act(a Actions) {
 	if a.Ping {
 		t.cur.ask()
 	}
-	if a.NoOp && len(t.cur.conn.Output()) == 0 {
-		t.cur.conn.NoOperation()
+	if a.NoOp && len(t.cur.protocol.Output()) == 0 {
+		t.cur.protocol.noOp()
 		t.cur.flush()
 	}
 	if a.Count {
-		t.census.ask(t.cur)
+		t.cur.protocol.count()
+		t.cur.flush()
 	}
 }
 

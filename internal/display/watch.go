@@ -92,9 +92,10 @@ func prepare(ctx context.Context, l *loop, o Options) (t *target, authErr, err e
 	entries, authErr := authority(ctx, o)
 	hostname, _ := os.Hostname() // without it local cookies are found by their number
 	t = newTarget(l)
-	t.name, t.addrs, t.tell = name, addrs, o.Report
-	t.cookie = func(a address) []byte {
-		return x11.FindCookie(entries, x11.Endpoint{IP: a.ip, Hostname: hostname, Number: name.Number})
+	t.number, t.addrs, t.tell = name.Number, addrs, o.Report
+	t.speak = func(t *target, c *client) protocol {
+		cookie := x11.FindCookie(entries, x11.Endpoint{IP: c.addr.ip, Hostname: hostname, Number: name.Number})
+		return newX11(c, name.Screen, cookie, t.token)
 	}
 	t.times = func(link Link) Thresholds {
 		return NewThresholds(link, o.Interval, o.LostAfter, o.BlindAfter, o.HungAfter)

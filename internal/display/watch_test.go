@@ -218,13 +218,14 @@ func TestTokenRace(t *testing.T) {
 // The token is appended, so that of two who both found none the first wins;
 // it is read again to see who that was.
 func TestTokenIsAppended(t *testing.T) {
-	c := &client{conn: x11.NewConn(nil), root: 1, atoms: [3]uint32{70, 71, 72}}
-	c.conn.Sent(len(c.conn.Output()))
+	c := newX11(&client{}, 0, nil, "")
+	c.root, c.atoms = 1, [3]uint32{70, 71, 72}
+	c.Sent(len(c.Output()))
 	if err := c.property(x11.PropertyReply{Tag: tagToken}); err != nil {
 		t.Fatal(err)
 	}
 	const opChangeProperty = 18
-	if out := c.conn.Output(); out[0] != opChangeProperty || out[1] != x11.Append || !c.conn.Waiting(tagToken) {
+	if out := c.Output(); out[0] != opChangeProperty || out[1] != x11.Append || !c.Waiting(tagToken) {
 		t.Errorf("% x", out)
 	}
 }

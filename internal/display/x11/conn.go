@@ -48,7 +48,13 @@ type Conn struct {
 
 // NewConn begins a conversation with the set-up request. An empty cookie asks
 // to be let in without.
-func NewConn(cookie []byte) *Conn { return &Conn{out: setupRequest(cookie)} }
+func NewConn(cookie []byte) *Conn {
+	c := MakeConn(cookie)
+	return &c
+}
+
+// MakeConn is NewConn for a Conn that is part of something larger.
+func MakeConn(cookie []byte) Conn { return Conn{out: setupRequest(cookie)} }
 
 // Output is what is to be sent. It is valid until the next call.
 func (c *Conn) Output() []byte { return c.out }
