@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"xexit/internal/spelling"
 	"xexit/internal/watcher"
 )
 
@@ -129,7 +130,7 @@ func isVerb(word string) bool {
 func suggestion(word string) string {
 	best, least := "", len(word)/3+2
 	for _, v := range verbs {
-		if d := distance(word, v.name); v.help != "" && d < least {
+		if d := spelling.Distance(word, v.name); v.help != "" && d < least {
 			best, least = v.name, d
 		}
 	}
@@ -137,30 +138,6 @@ func suggestion(word string) string {
 		return " (verbs: xexit --help)"
 	}
 	return fmt.Sprintf("; did you mean 'xexit %s'?", best)
-}
-
-// distance is the number of edits between two words (Levenshtein), a swap of
-// neighbours counting as one.
-func distance(a, b string) int {
-	two, one, row := []int(nil), []int(nil), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		two, one, row = one, row, make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(one[j]+1, row[j-1]+1, one[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], two[j-2]+1)
-			}
-		}
-	}
-	return row[len(b)]
 }
 
 func printable(word string) string { return strings.Trim(fmt.Sprintf("%q", word), `"`) }

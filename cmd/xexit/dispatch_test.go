@@ -137,14 +137,3 @@ func TestFindMain(t *testing.T) {
 		t.Errorf("missing: %s", out)
 	}
 }
-
-func TestDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"watch", "watch", 0}, {"wacth", "watch", 1}, {"", "ps", 2}, {"pss", "ps", 1}, {"edn", "end", 1}, {"kitten", "sitting", 3}} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("%s %s: %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"xexit/internal/spelling"
 	"xexit/internal/term"
 )
 
@@ -70,7 +71,7 @@ func (w Warning) String() string { return Problem{w.Position, w.Subject, w.What,
 func nearest(word string, known []string) string {
 	best, least := "", 0
 	for _, k := range known {
-		d := distance(normal(word), normal(k))
+		d := spelling.Distance(normal(word), normal(k))
 		if d <= max(1, len(k)/3) && (best == "" || d < least) {
 			best, least = k, d
 		}
@@ -88,33 +89,6 @@ func nearest(word string, known []string) string {
 
 func normal(word string) string {
 	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(word))
-}
-
-// distance counts edits (Damerau's, without overlaps) between two short words.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
-	}
-	before, row := []int(nil), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		next := make([]int, len(b)+1)
-		next[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next[j+1] = min(row[j+1]+1, next[j]+1, row[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				next[j+1] = min(next[j+1], before[j-1]+1)
-			}
-		}
-		before, row = row, next
-	}
-	return row[len(b)]
 }
 
 // oneOf lists words for a remedy.

@@ -237,8 +237,6 @@ func userName(uid uint32) string {
 // of what ends. It reports false where that takes a child.
 func Detach() bool { return linux.LeadSession() }
 
-const loginDefsPath = "/etc/login.defs"
-
 // Plan is what an end of a session would do now.
 type Plan struct {
 	Entry registry.Entry

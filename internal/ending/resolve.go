@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"xexit/internal/logindefs"
 	"xexit/internal/registry"
 	"xexit/internal/session"
 )
@@ -88,12 +89,12 @@ func sessionList(listed []registry.Listed) string {
 
 // refuse says why a session of this user must not be ended, if so. A system
 // user's processes are told apart by nothing but the subreaper they are below.
-func (h Host) refuse(e registry.Entry, limits uidRange, scope session.Scope) error {
-	if scope == session.ScopeUser && (h.EUID == 0 || !limits.has(e.UID)) {
-		return fmt.Errorf("%w: --scope user is for ordinary users (uid %d to %d), not for uid %d", ErrUsage, limits.min, limits.max, e.UID)
+func (h Host) refuse(e registry.Entry, limits logindefs.Range, scope session.Scope) error {
+	if scope == session.ScopeUser && (h.EUID == 0 || !limits.Has(e.UID)) {
+		return fmt.Errorf("%w: --scope user is for ordinary users (uid %d to %d), not for uid %d", ErrUsage, limits.Min, limits.Max, e.UID)
 	}
-	if e.Subreaper.IsZero() && limits.system(e.UID) {
-		return fmt.Errorf("%w: uid %d is a system user (UID_MIN in /etc/login.defs is %d); start the session with `xexit session -- CMD` if it must be ended", ErrUsage, e.UID, limits.min)
+	if e.Subreaper.IsZero() && limits.System(e.UID) {
+		return fmt.Errorf("%w: uid %d is a system user (UID_MIN in /etc/login.defs is %d); start the session with `xexit session -- CMD` if it must be ended", ErrUsage, e.UID, limits.Min)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"xexit/internal/config"
 	"xexit/internal/linux"
+	"xexit/internal/logindefs"
 	"xexit/internal/registry"
 	"xexit/internal/session"
 )
@@ -92,7 +93,7 @@ func TestResolve(t *testing.T) {
 }
 
 func TestRefuse(t *testing.T) {
-	limits := uidRange{min: 1000, max: 60000}
+	limits := logindefs.Range{Min: 1000, Max: 60000}
 	below := session.ProcID{PID: 77, Start: 1}
 	tests := []struct {
 		name    string
@@ -127,36 +128,22 @@ func TestRefuse(t *testing.T) {
 }
 
 func TestLoginDefs(t *testing.T) {
-	tests := []struct {
-		name, text string
-		want       uidRange
-		wrong      string
-	}{
-		{"nothing", "", defaultUIDs, ""},
-		{"both", "UID_MIN 500\nUID_MAX\t\t0xffff\n", uidRange{500, 0xffff}, ""},
-		{"comments and others", "# UID_MIN 5\nSYS_UID_MIN 100\nUMASK 022\nUID_MIN 1001", uidRange{1001, 60000}, ""},
-		{"no number", "UMASK 022\nUID_MIN many\n", uidRange{}, `login.defs:2: UID_MIN: expected a number, got "many"`},
-		{"negative", "UID_MAX -1\n", uidRange{}, "login.defs:1: UID_MAX"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseLoginDefs("login.defs", strings.NewReader(tt.text))
-			if tt.wrong != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
-					t.Fatalf("error %v, want %q", err, tt.wrong)
-				}
-				return
-			}
-			if err != nil || got != tt.want {
-				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
-			}
-		})
-	}
-	if got, err := loginDefs(t.TempDir() + "/missing"); err != nil || got != defaultUIDs {
+	dir := t.TempDir()
+	if got, err := loginDefs(dir + "/missing"); err != nil || got != (logindefs.Range{Min: 1000, Max: 60000}) {
 		t.Errorf("a missing file: %+v, %v; want the defaults", got, err)
 	}
-	if _, err := loginDefs(t.TempDir()); err == nil {
+	if _, err := loginDefs(dir); err == nil {
 		t.Error("an unreadable file counts as the defaults")
+	}
+	path := dir + "/login.defs"
+	for text, want := range map[string]string{"UID_MIN 500\n": "", "UMASK 022\nUID_MIN many\n": path + ": line 2: UID_MIN"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := loginDefs(path)
+		if want == "" && (err != nil || got.Min != 500) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"xexit/internal/history"
 	"xexit/internal/hook"
 	"xexit/internal/linux"
+	"xexit/internal/logindefs"
 	"xexit/internal/proc"
 	"xexit/internal/reap"
 	"xexit/internal/registry"
@@ -75,7 +76,7 @@ func (h Host) prepare(reg *registry.Registry, e registry.Entry, req Request) (co
 	if err != nil {
 		return c, nil, err
 	}
-	limits, err := loginDefs(loginDefsPath)
+	limits, err := loginDefs(logindefs.Path)
 	if err != nil {
 		return c, nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}

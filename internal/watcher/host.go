@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"xexit/internal/linux"
+	"xexit/internal/logindefs"
 	"xexit/internal/session"
 )
 
@@ -21,7 +22,7 @@ type host struct {
 }
 
 func thisHost() host {
-	return host{proc: "/proc", sessions: "/run/systemd/sessions", loginDefs: "/etc/login.defs"}
+	return host{proc: "/proc", sessions: "/run/systemd/sessions", loginDefs: logindefs.Path}
 }
 
 // login is what the kernel says of the login that a process belongs to.
@@ -101,26 +102,18 @@ func (h host) graphical(name, display string, uid uint32, l login) bool {
 	return agreed
 }
 
-// uidMin is the first ordinary user's id (login.defs(5), default 1000). A file
-// that cannot be read or understood is an error: to guess could take a system
-// user for an ordinary one.
+// uidMin is the first ordinary user's id. A file that cannot be read or
+// understood is an error: to guess could take a system user for an ordinary one.
 func (h host) uidMin() (uint32, error) {
 	text, err := os.ReadFile(h.loginDefs)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 1000, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("read UID_MIN: %w", err)
 	}
-	limit := uint64(1000)
-	for line := range strings.SplitSeq(string(text), "\n") {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "UID_MIN" {
-			if limit, err = strconv.ParseUint(f[1], 0, 32); err != nil {
-				return 0, fmt.Errorf("read UID_MIN in %s: %w", h.loginDefs, err)
-			}
-		}
+	limit, err := logindefs.UIDMin(string(text))
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", h.loginDefs, err)
 	}
-	return uint32(limit), nil
+	return limit, nil
 }
 
 // realUID is the real user id of a process.
