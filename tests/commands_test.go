@@ -27,6 +27,7 @@ func commands() map[string]command {
 		// Displays.
 		"xvfb": cmdXvfb, "killserver": cmdKillServer, "stopserver": cmdStopServer, "contserver": cmdContServer,
 		"grabserver": cmdGrab, "ungrabserver": cmdUngrab, "cut": cmdCut, "heal": cmdHeal, "unacked": cmdUnacked,
+		"loss": cmdLoss, "dropped": cmdDropped, "poweroff": cmdPowerOff, "poweron": cmdPowerOn, "ssh": cmdSSH,
 		// Sessions and what they leave behind.
 		"session": cmdSession, "logout": cmdLogout, "watcher": cmdWatcher, "leftover": cmdLeftover,
 		"alive": cmdAlive, "gone": cmdGone, "signal": cmdSignal, "state": cmdState, "announced": cmdAnnounced,
@@ -214,9 +215,7 @@ func cmdAnnounced(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func waitState(ts *testscript.TestScript, ref *machine.Ref, want byte) {
-	ts.Check(machine.Until(fmt.Sprintf("process %d is in state %c", ref.PID, want), func() (bool, error) {
-		return ref.State() == want, nil
-	}))
+	ts.Check(ref.WaitState(want))
 }
 
 // waitfile PATH REGEXP [COUNT] – waits until a file of the machine has so many matches (lines are ^…$).
@@ -275,7 +274,7 @@ func cmdHang(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
 	usage(ts, args, 1, "hang DIR")
 	s := sceneOf(ts)
-	release, err := s.startHelper(machine.RootSocket, 0, nil, []string{machine.Program, "hang", args[0]}, "hanging")
+	release, err := s.m.Helper(machine.RootSocket, agent.Request{Argv: []string{machine.Program, "hang", args[0]}}, "hanging")
 	ts.Check(err)
 	s.helpers[args[0]] = release
 }

@@ -1,38 +1,44 @@
 package tests
 
 import (
-	"bufio"
-	"fmt"
-	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"xexit/tests/agent"
 	"xexit/tests/machine"
 )
 
-// xvfb NAME [as USER] [at terminal] [ARG…] – starts a real X server. $NAME is its display from here on.
+// xvfb NAME [as USER] [at TERMINAL [over IPv6]] [ARG…] – starts a real X server. $NAME is its display from here on.
 func cmdXvfb(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
-	usage(ts, args, 1, "xvfb NAME [as USER] [at terminal] [ARG…]")
+	usage(ts, args, 1, "xvfb NAME [as USER] [at TERMINAL [over IPv6]] [ARG…]")
 	name, args := args[0], args[1:]
-	user, remote := "alice", false
-	for len(args) > 1 && (args[0] == "as" || args[0] == "at") {
-		if args[0] == "as" {
-			user = args[1]
-		} else {
-			remote = args[1] == machine.TerminalNet
-		}
-		args = args[2:]
+	user, at, over := "alice", "", ""
+	for words := map[string]*string{"as": &user, "at": &at, "over": &over}; len(args) > 1 && words[args[0]] != nil; args = args[2:] {
+		*words[args[0]] = args[1]
 	}
 	s := sceneOf(ts)
-	server, err := s.m.Xvfb(name, user, remote, args...)
+	server, err := startXvfb(s.m, name, user, at, args)
 	ts.Check(err)
+	if over == "IPv6" {
+		server.Display = server.Display6
+	}
 	s.servers[name] = server
 	ts.Setenv(name, server.Display)
+}
+
+func startXvfb(m *machine.Machine, name, user, at string, args []string) (*machine.Server, error) {
+	if at == "" {
+		return m.Xvfb(name, user, false, args...)
+	}
+	t, err := m.Terminal(at)
+	if err != nil {
+		return nil, err
+	}
+	return t.Xvfb(name, user, args...)
 }
 
 func serverOf(ts *testscript.TestScript, args []string) *machine.Server {
@@ -69,25 +75,19 @@ func cmdKillServer(ts *testscript.TestScript, neg bool, args []string) {
 func cmdStopServer(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
 	server := serverOf(ts, args)
-	ts.Check(server.Ref.Signal(syscall.SIGSTOP))
-	waitState(ts, server.Ref, 'T')
+	ts.Check(server.Stop())
 }
 
 func cmdContServer(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
-	server := serverOf(ts, args)
-	if got := server.Ref.State(); got != 'T' {
-		ts.Fatalf("the server was not stopped all the while: state %c", got)
-	}
-	ts.Check(server.Ref.Signal(syscall.SIGCONT))
+	ts.Check(serverOf(ts, args).Continue())
 }
 
 // grabserver SERVER – a client holds XGrabServer and has the server's word for it.
 func cmdGrab(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
 	s, server := sceneOf(ts), serverOf(ts, args)
-	release, err := s.startHelper(machine.RootSocket, machine.Users["alice"],
-		append(machine.UserEnv("alice"), server.Env()...), []string{"/usr/libexec/xexit-test/grab"}, "grabbed")
+	release, err := server.Grab(s.m)
 	ts.Check(err)
 	s.helpers[args[0]] = release
 }
@@ -105,56 +105,115 @@ func cmdUngrab(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(release())
 }
 
-// startHelper starts a program that prints a word when it is ready and lives
-// until its stdin ends. release ends it, and fails if it had ended before.
-func (s *scene) startHelper(socket string, uid int, env, argv []string, ready string) (release func() error, err error) {
-	stdin, hold, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer stdin.Close()
-	out, stdout, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer stdout.Close()
-	p, err := agent.Start(s.m.Path(socket), agent.Request{Argv: argv, Env: env, UID: uid}, stdin, stdout, stdout)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := machine.NewRef(p.PID, p.PidFD)
-	if err != nil {
-		return nil, err
-	}
-	_ = stdout.Close()
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if strings.TrimSpace(line) != ready {
-		return nil, fmt.Errorf("%s: said %q, %w", strings.Join(argv, " "), line, err)
-	}
-	return func() error {
-		if !ref.Alive() {
-			return fmt.Errorf("%s had ended before", argv[0])
+// cut, heal [TERMINAL] – its cable; loss TERMINAL PERCENT – of its packets, until 0; dropped TERMINAL LEAST
+// – so many were lost each way; unacked [TERMINAL] proves that data is in flight into the void.
+func cmdCut(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	ts.Check(terminal(ts, args).Cut())
+}
+
+func cmdHeal(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	ts.Check(terminal(ts, args).Heal())
+}
+
+// poweroff TERMINAL [SERVER…] – its programs die, its kernel forgets; poweron TERMINAL – it answers again, with resets.
+func cmdPowerOff(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	usage(ts, args, 1, "poweroff TERMINAL [SERVER|PROCESS…]")
+	var refs []*machine.Ref
+	for _, name := range args[1:] {
+		if server := sceneOf(ts).servers[name]; server != nil {
+			refs = append(refs, server.Ref)
+			continue
 		}
-		if err := hold.Close(); err != nil {
-			return err
+		refs = append(refs, known(ts, name)...)
+	}
+	ts.Check(terminal(ts, args).PowerOff(refs...))
+}
+
+func cmdPowerOn(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	usage(ts, args, 1, "poweron TERMINAL")
+	ts.Check(terminal(ts, args).PowerOn())
+}
+
+func cmdLoss(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	usage(ts, args, 2, "loss TERMINAL PERCENT")
+	percent, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(terminal(ts, args).Loss(percent))
+}
+
+func cmdDropped(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	usage(ts, args, 2, "dropped TERMINAL LEAST")
+	least, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	to, from, err := terminal(ts, args).Dropped("loss")
+	ts.Check(err)
+	if to < least || from < least {
+		ts.Fatalf("%d packets to the terminal were lost, %d from it", to, from)
+	}
+}
+
+func cmdUnacked(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		there, err := terminal(ts, args).Unacked()
+		ts.Check(err)
+		if there {
+			ts.Fatalf("data is in flight")
 		}
-		_, err := p.Wait()
-		return err
-	}, nil
+		return
+	}
+	ts.Check(machine.Until("data to the terminal is unacknowledged", terminal(ts, args).Unacked))
 }
 
-// cut, heal – the cable to the terminal; unacked proves that data is in flight into the void.
-func cmdCut(ts *testscript.TestScript, neg bool, _ []string) {
-	noNeg(ts, neg)
-	ts.Check(sceneOf(ts).m.Cut())
+func terminal(ts *testscript.TestScript, args []string) *machine.Terminal {
+	name := machine.TerminalNet
+	if len(args) > 0 {
+		name = args[0]
+	}
+	t := sceneOf(ts).m.Laid(name)
+	if t == nil {
+		ts.Fatalf("no cable to a terminal %q", name)
+	}
+	return t
 }
 
-func cmdHeal(ts *testscript.TestScript, neg bool, _ []string) {
+// ssh NAME [from TERMINAL] [as USER] [behind relay] [untrusted] [without xexit] – a session by `ssh -Y`. NAME is
+// the session, and the X server at its terminal; NAME_client, NAME_sshd and NAME_monitor are processes; $NAME is its display.
+func cmdSSH(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
-	ts.Check(sceneOf(ts).m.Heal())
-}
-
-func cmdUnacked(ts *testscript.TestScript, neg bool, _ []string) {
-	noNeg(ts, neg)
-	ts.Check(machine.Until("data to the terminal is unacknowledged", sceneOf(ts).m.Unacked))
+	usage(ts, args, 1, "ssh NAME [from TERMINAL] [as USER] [behind relay] [untrusted] [without xexit]")
+	l := machine.SSHLogin{Name: args[0], User: "alice"}
+	for args = args[1:]; len(args) > 0; {
+		two := len(args) > 1
+		switch {
+		case args[0] == "untrusted":
+			l.Untrusted, args = true, args[1:]
+			continue
+		case two && args[0] == "from":
+			l.Terminal = args[1]
+		case two && args[0] == "as":
+			l.User = args[1]
+		case two && args[0] == "behind" && args[1] == "relay":
+			l.Relay = true
+		case two && args[0] == "without" && args[1] == "xexit":
+			l.Plain = true
+		default:
+			ts.Fatalf("ssh: what is %q?", args[0])
+		}
+		args = args[2:]
+	}
+	s := sceneOf(ts)
+	in, err := s.m.SSH(l)
+	ts.Check(err)
+	s.sessions[l.Name], s.servers[l.Name] = in.Session, in.Server
+	ts.Setenv(l.Name, in.Display)
+	for name, ref := range map[string]*machine.Ref{"": in.Leader, "_client": in.Client, "_sshd": in.Carrier, "_monitor": in.Monitor} {
+		s.m.Know(l.Name+name, ref)
+		nameIt(ts, l.Name+name, ref)
+	}
 }

@@ -13,6 +13,8 @@ need Xephyr xserver-xephyr
 need xprop x11-utils
 need xset x11-xserver-utils
 need xauth xauth
+need ssh openssh-client
+need sshd openssh-server
 need ip iproute2
 need ss iproute2
 need nft nftables

@@ -174,11 +174,11 @@ func cableCut(m *machine.Machine, rounds int) ([]row, error) {
 				return nil, err
 			}
 			start := monotonic()
-			if err := m.Cut(); err != nil {
+			if err := server.Terminal.Cut(); err != nil {
 				return nil, err
 			}
 			stamp, err := waitStamp(m)
-			if err := errors.Join(err, m.Heal(), s.Leader.Signal(unix.SIGKILL), server.Ref.Signal(unix.SIGKILL)); err != nil {
+			if err := errors.Join(err, server.Terminal.Heal(), s.Leader.Signal(unix.SIGKILL), server.Ref.Signal(unix.SIGKILL)); err != nil {
 				return nil, err
 			}
 			kind.values = append(kind.values, float64(stamp-start)/float64(time.Second))

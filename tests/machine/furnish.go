@@ -19,8 +19,9 @@ const (
 )
 
 // Users are the machine's people. The uids lie in the range of login.defs(5)
-// that ordinary users have; no account of the host is needed or touched.
-var Users = map[string]int{"root": 0, "system": 499, "alice": 21001, "bob": 21002}
+// that ordinary users have; no account of the host is needed or touched. guest
+// is whoever sits at a terminal from which the others come in.
+var Users = map[string]int{"root": 0, "system": 499, "alice": 21001, "bob": 21002, "guest": 21009}
 
 // RootEnv is root's environment, and what all others' begins with.
 func RootEnv() []string {
@@ -166,6 +167,7 @@ func people() error {
 	if err := os.MkdirAll("/run/scenario", 0o755); err != nil {
 		return err
 	}
+	passwd += "sshd:x:498:65534::/run/sshd:/usr/sbin/nologin\n" // what its unprivileged part runs as
 	return errors.Join(
 		os.Chmod("/tmp/.X11-unix", 0o777|os.ModeSticky),
 		os.Chmod("/run/scenario", 0o777|os.ModeSticky),

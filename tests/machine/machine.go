@@ -35,6 +35,10 @@ type Machine struct {
 	init  *exec.Cmd
 	stdin io.Closer
 
+	laying    sync.Mutex
+	terminals map[string]*Terminal // by name
+	serving   bool                 // sshd runs
+
 	announce *net.UnixListener
 	mu       sync.Mutex
 	known    map[string][]*Ref // leftovers by name, in the order they announced themselves
@@ -45,7 +49,7 @@ type Machine struct {
 // install DESTDIR=stage`) laid over the host's /usr and /etc. base is an empty
 // directory outside of /tmp, for its use.
 func Start(stage, base string) (*Machine, error) {
-	m := &Machine{base: base, known: make(map[string][]*Ref), changed: make(chan struct{})}
+	m := &Machine{base: base, known: make(map[string][]*Ref), terminals: make(map[string]*Terminal), changed: make(chan struct{})}
 	m.init = exec.Command(stage+Program, "init")
 	m.init.Env = append(RootEnv(), "XEXIT_STAGE="+stage, "XEXIT_BASE="+base)
 	m.init.Stderr = os.Stderr

@@ -15,9 +15,11 @@ import (
 // Server is a real X server in a machine.
 type Server struct {
 	Ref       *Ref
-	Display   string // as a client in the machine names it
-	Authority string // path of the client's cookie file
-	Remote    bool   // it runs at the far end of the network, as on a thin client
+	Display   string    // as a client in the machine names it
+	Display6  string    // the same over IPv6; "" in the machine itself
+	Authority string    // path of the client's cookie file
+	Terminal  *Terminal // where it runs; nil: in the machine itself
+	user      string
 }
 
 // Env is what its clients need in their environment.
@@ -25,12 +27,26 @@ func (s *Server) Env() []string {
 	return []string{"DISPLAY=" + s.Display, "XAUTHORITY=" + s.Authority}
 }
 
-// TerminalNet is the network namespace at the far end of the cable.
-const TerminalNet = "terminal"
-
-// Xvfb starts an X server as the user and returns once it accepts clients.
-// name makes its files its own; nothing else.
+// Xvfb starts an X server as the user and returns once it accepts clients;
+// remote: at the terminal that is meant where none is named. name makes its
+// files its own; nothing else.
 func (m *Machine) Xvfb(name, user string, remote bool, args ...string) (*Server, error) {
+	if !remote {
+		return m.xvfb(name, user, nil, args)
+	}
+	t, err := m.Terminal(TerminalNet)
+	if err != nil {
+		return nil, err
+	}
+	return t.Xvfb(name, user, args...)
+}
+
+// Xvfb starts an X server at the terminal that listens for TCP, IPv4 and IPv6.
+func (t *Terminal) Xvfb(name, user string, args ...string) (*Server, error) {
+	return t.m.xvfb(name, user, t, args)
+}
+
+func (m *Machine) xvfb(name, user string, t *Terminal, args []string) (*Server, error) {
 	uid, ok := Users[user]
 	if !ok {
 		return nil, fmt.Errorf("no user %q", user)
@@ -38,7 +54,7 @@ func (m *Machine) Xvfb(name, user string, remote bool, args ...string) (*Server,
 	var secret [16]byte
 	_, _ = rand.Read(secret[:])
 	cookie := hex.EncodeToString(secret[:])
-	s := &Server{Authority: fmt.Sprintf("/run/user/%d/%s.xauth", uid, name), Remote: remote}
+	s := &Server{Authority: fmt.Sprintf("/run/user/%d/%s.xauth", uid, name), Terminal: t, user: user}
 	serverAuth := s.Authority + "-server"
 	env := UserEnv(user)
 	xauth := func(file, display string) error {
@@ -54,13 +70,8 @@ func (m *Machine) Xvfb(name, user string, remote bool, args ...string) (*Server,
 	}
 	argv := append([]string{"Xvfb", "-displayfd", "3", "-screen", "0", "640x480x24", "-noreset", "-auth", serverAuth}, args...)
 	serverUID := uid
-	if remote {
-		if err := m.cable(); err != nil {
-			return nil, err
-		}
-		id := fmt.Sprint(uid)
-		argv = append([]string{"ip", "netns", "exec", TerminalNet, "setpriv", "--reuid", id, "--regid", id, "--clear-groups"}, argv...)
-		argv = append(argv, "-listen", "tcp", "-nolisten", "unix", "-nolisten", "local")
+	if t != nil {
+		argv = t.Command(user, append(argv, "-listen", "tcp", "-nolisten", "unix", "-nolisten", "local")...)
 		serverUID = 0 // until setpriv(1)
 	}
 	number, err := m.displayNumber(agent.Request{Argv: argv, UID: serverUID, Env: env, NewSession: true}, s)
@@ -68,10 +79,17 @@ func (m *Machine) Xvfb(name, user string, remote bool, args ...string) (*Server,
 		return nil, err
 	}
 	s.Display = ":" + number
-	if remote {
-		s.Display = "10.9.0.2" + s.Display
+	if t == nil {
+		return s, xauth(s.Authority, s.Display)
 	}
-	return s, xauth(s.Authority, s.Display)
+	// Under each name that a client may know it by.
+	for _, host := range []string{t.IPv4, "[" + t.IPv6 + "]", "127.0.0.1"} {
+		if err := xauth(s.Authority, host+":"+number); err != nil {
+			return nil, err
+		}
+	}
+	s.Display, s.Display6 = t.IPv4+":"+number, "["+t.IPv6+"]:"+number
+	return s, nil
 }
 
 // displayNumber starts the server and reads what it says to -displayfd, which
@@ -110,42 +128,4 @@ func (m *Machine) displayNumber(r agent.Request, s *Server) (string, error) {
 		return "", fmt.Errorf("the X server ended at once: %s", text)
 	}
 	return strings.TrimSpace(line), nil
-}
-
-// cable lays a network to a terminal of its own, once.
-func (m *Machine) cable() error {
-	if _, err := os.Stat(m.Path("/run/netns/" + TerminalNet)); err == nil {
-		return nil
-	}
-	_, err := m.Root("sh", "-ec", `
-		ip netns add terminal
-		ip link add lan type veth peer name lan netns terminal
-		ip addr add 10.9.0.1/24 dev lan
-		ip link set lan up
-		ip -n terminal addr add 10.9.0.2/24 dev lan
-		ip -n terminal link set lan up
-		ip -n terminal link set lo up`)
-	return err
-}
-
-// Cut pulls the cable: what is sent vanishes without an answer, both ways.
-// The rules are at the far end, because a local drop is an error to the sender.
-func (m *Machine) Cut() error {
-	_, err := m.Root("ip", "netns", "exec", TerminalNet, "nft", `add table inet cut
-		add chain inet cut in { type filter hook input priority 0; policy drop; }
-		add chain inet cut out { type filter hook output priority 0; policy drop; }`)
-	return err
-}
-
-// Heal plugs it in again.
-func (m *Machine) Heal() error {
-	_, err := m.Root("ip", "netns", "exec", TerminalNet, "nft", "delete table inet cut")
-	return err
-}
-
-// Unacked reports whether a connection from here to the terminal's X server
-// has data in flight that nobody acknowledges.
-func (m *Machine) Unacked() (bool, error) {
-	out, err := m.Root("ss", "-Htin", "dst", "10.9.0.2")
-	return strings.Contains(out, "unacked:"), err
 }

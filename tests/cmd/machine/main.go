@@ -6,6 +6,7 @@
 //	machine agent SOCKET    an agent as whoever it is started
 //	machine login UID SOCKET   the same as a login's leader: with an audit session id
 //	machine stamp FILE      write the monotonic time of its own start, in nanoseconds
+//	machine relay FROM TO   pass TCP connections on, byte for byte
 //	machine hang DIR        mount a file system on DIR that never answers
 package main
 
@@ -46,6 +47,8 @@ func run(args []string) error {
 		return login(args[1], args[2])
 	case len(args) == 2 && args[0] == "stamp":
 		return stamp(args[1])
+	case len(args) == 3 && args[0] == "relay":
+		return relay(args[1], args[2])
 	case len(args) == 2 && args[0] == "hang":
 		return hang(args[1])
 	}
