@@ -10,7 +10,7 @@ import (
 )
 
 // loop is one epoll loop over any number of displays. All of it runs in the
-// goroutine that calls run, except post.
+// goroutine that calls run, except post and wake.
 type loop struct {
 	epoll    *linux.Epoll
 	event    *linux.EventFD
@@ -26,6 +26,7 @@ type loop struct {
 
 	mu     sync.Mutex
 	posted []func()
+	shut   bool // the descriptors' numbers may be others' now
 }
 
 // Size of one read, and how many a descriptor gets a round: what is left is
@@ -56,7 +57,12 @@ func newLoop(clock func() (linux.Clocks, error)) (*loop, error) {
 	return l, nil
 }
 
-func (l *loop) close() error { return errors.Join(l.event.Close(), l.epoll.Close()) }
+func (l *loop) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shut = true
+	return errors.Join(l.event.Close(), l.epoll.Close())
+}
 
 // watch calls handler when fd is ready. The key is good until forget: a report
 // for an earlier descriptor of the same number finds no handler.
@@ -81,7 +87,28 @@ func (l *loop) post(f func()) {
 	l.mu.Lock()
 	l.posted = append(l.posted, f)
 	l.mu.Unlock()
-	_ = l.event.Set() // cannot fail on an open eventfd
+	l.wake()
+}
+
+// wake makes run look whether it shall stop. It may be called from any
+// goroutine, also late.
+func (l *loop) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.shut {
+		_ = l.event.Set() // cannot fail on an open eventfd
+	}
+}
+
+// runPosted runs what was posted.
+func (l *loop) runPosted() {
+	l.mu.Lock()
+	posted := l.posted
+	l.posted = nil
+	l.mu.Unlock()
+	for _, f := range posted {
+		f()
+	}
 }
 
 // run goes on until stop says so.
@@ -105,13 +132,7 @@ func (l *loop) run(stop func() bool) error {
 				h(r)
 			}
 		}
-		l.mu.Lock()
-		posted := l.posted
-		l.posted = nil
-		l.mu.Unlock()
-		for _, f := range posted {
-			f()
-		}
+		l.runPosted()
 		for len(l.timers) > 0 && l.timers[0].when <= l.now {
 			t := l.timers[0]
 			l.schedule(t, never)

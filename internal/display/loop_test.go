@@ -9,84 +9,7 @@ import (
 
 	"xexit/internal/display/displaytest"
 	"xexit/internal/linux"
-	"xexit/internal/session"
 )
-
-// Many displays in one loop: every one is told from the others.
-func TestManyDisplays(t *testing.T) {
-	l, err := newLoop(linux.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.close(); err != nil {
-			t.Error(err)
-		}
-	})
-	const kinds = 4 // pulled, DIE, broken connection, nothing
-	var servers []*displaytest.Server
-	var targets []*target
-	for range 10 * kinds {
-		srv := fake(t, displaytest.Options{})
-		servers = append(servers, srv)
-		tg, _, err := prepare(t.Context(), l, quick(srv))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(tg.close)
-		tg.connect()
-		targets = append(targets, tg)
-	}
-	over := false
-	guarded := time.AfterFunc(guard, func() { l.post(func() { over = true }) })
-	defer guarded.Stop()
-	until := func(all func(i int, tg *target) bool) {
-		t.Helper()
-		err := l.run(func() bool {
-			for i, tg := range targets {
-				if !all(i, tg) {
-					return over
-				}
-			}
-			return true
-		})
-		if err != nil || over {
-			t.Fatal("not in time", err)
-		}
-	}
-	until(func(_ int, tg *target) bool { return tg.begun })
-	broken := make([]int, len(targets))
-	for i, tg := range targets {
-		tg.tell = func(s State, _ string) {
-			if s == CONFIRM {
-				broken[i]++
-			}
-		}
-		switch i % kinds {
-		case 0:
-			go servers[i].PullCable()
-		case 1:
-			go servers[i].SetRootProperty("LTSP_XEXIT", "DIE")
-		case 2:
-			go servers[i].DropClients()
-		}
-	}
-	until(func(i int, tg *target) bool {
-		switch i % kinds {
-		case 0, 1:
-			return tg.settled()
-		case 2:
-			return broken[i] > 0 && tg.machine.State() == OK
-		}
-		return true
-	})
-	for i, tg := range targets {
-		want := []session.Reason{session.ReasonServerGone, session.ReasonRequested, "", ""}[i%kinds]
-		if got := tg.machine.End().Reason; got != want {
-			t.Errorf("display %d: %q, want %q", i, got, want)
-		}
-	}
-}
 
 func TestTimers(t *testing.T) {
 	l := &loop{}
@@ -131,12 +54,13 @@ func TestClocks(t *testing.T) {
 	o := Options{Name: srv.Display(), Interval: time.Hour, BlindAfter: time.Hour}
 	var notes []string
 	o.Report = func(s State, text string) { notes = append(notes, fmt.Sprint(s, " ", text)) }
-	tg, _, err := prepare(t.Context(), l, o)
-	if err != nil {
+	tg := newTarget(l)
+	tg.happened = func(*target, What) {}
+	if err := tg.prepare(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(tg.close)
-	tg.connect()
+	tg.open()
 	if err := l.run(func() bool { return tg.begun }); err != nil {
 		t.Fatal(err)
 	}

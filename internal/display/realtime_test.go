@@ -31,7 +31,7 @@ func (r *watching) fault(d time.Duration) {
 func (r *watching) sampled() LinkSample {
 	r.t.Helper()
 	answer := make(chan LinkSample, 1)
-	r.loop.post(func() {
+	r.set.loop.post(func() {
 		if r.target.cur == nil {
 			answer <- LinkSample{}
 			return
@@ -86,7 +86,7 @@ func TestRealReconnectToStopped(t *testing.T) {
 	v := startXvfb(t, nil, "-noreset")
 	w := start(t, Options{Name: v.name()})
 	v.signal(syscall.SIGSTOP)
-	w.loop.post(func() { w.target.cur.fail(Dropped, syscall.ECONNRESET) })
+	w.set.loop.post(func() { w.target.cur.fail(Dropped, syscall.ECONNRESET) })
 	n := w.await(CONFIRM, 0)
 	w.fault(12 * time.Second)
 	if got := v.state(); got != 'T' {

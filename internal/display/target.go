@@ -11,13 +11,18 @@ import (
 // target is one display in a loop: it turns what its connections say into
 // observations, and the machine's actions into requests.
 type target struct {
-	loop   *loop
-	number int // as in :NUMBER
-	addrs  []address
-	speak  func(t *target, c *client) protocol
-	times  func(Link) Thresholds
-	tell   func(State, string) // may be nil
-	leader int                 // pidfd, or -1
+	loop     *loop
+	key      string              // of its Set
+	happened func(*target, What) // tells the Set
+	label    string              // DISPLAY
+
+	number  int // as in :NUMBER
+	addrs   []address
+	speak   func(t *target, c *client) protocol
+	authErr error // why there may be no cookie
+	times   func(Link) Thresholds
+	tell    func(State, string) // may be nil
+	leader  int                 // pidfd, or -1
 
 	machine Machine
 	begun   bool // the machine runs
@@ -32,7 +37,6 @@ type target struct {
 	peer      peer
 	leaderKey uint64
 
-	alive  bool  // Probe's answer is there
 	failed error // it could not be opened
 }
 
@@ -42,9 +46,10 @@ func newTarget(l *loop) *target {
 	return t
 }
 
-// settled reports whether the caller of the loop has something to know.
-func (t *target) settled() bool {
-	return t.failed != nil || t.alive || t.begun && t.machine.State().Final()
+// open starts to connect for the first time.
+func (t *target) open() {
+	t.loop.schedule(t.timer, t.loop.now+openLimit)
+	t.connect()
 }
 
 // connect starts a new connection.
@@ -90,6 +95,8 @@ func (t *target) abort() {
 func (t *target) result(o Outcome, cause error) {
 	if !t.begun {
 		t.failed = cause
+		t.close()
+		t.happened(t, Failed)
 		return
 	}
 	t.observe(Observation{Kind: Tried, Outcome: o, Cause: reconnectWords(o, cause)})
@@ -135,6 +142,7 @@ func (t *target) start(c *client) {
 	t.machine = NewMachine(t.times(c.link), c.link, c.countable, leader, t.loop.now)
 	t.begun, t.asleep = true, t.loop.asleep
 	t.loop.schedule(t.timer, t.round(t.machine.Wake()))
+	t.happened(t, Opened)
 }
 
 func (t *target) heard(c *client) {
@@ -165,7 +173,13 @@ func (t *target) lost(c *client, o Outcome, cause error) {
 	}
 }
 
-func (t *target) tick() { t.observe(Observation{Kind: Tick}) }
+func (t *target) tick() {
+	if !t.begun {
+		t.result(Dropped, ErrStalled)
+		return
+	}
+	t.observe(Observation{Kind: Tick})
+}
 
 // observe feeds the machine. What an action leads to at once comes behind what
 // is waiting.
@@ -186,6 +200,7 @@ func (t *target) observe(o Observation) {
 	t.queue, t.working = nil, false
 	if t.machine.State().Final() {
 		t.close() // a watcher that stays connected would keep the server from ending
+		t.happened(t, Ended)
 		return
 	}
 	t.loop.schedule(t.timer, t.round(t.machine.Wake()))
@@ -227,7 +242,7 @@ func (t *target) act(a Actions) {
 		t.connect()
 	}
 	if a.Alive {
-		t.alive = true
+		t.happened(t, Lives)
 	}
 	if t.cur == nil {
 		return
