@@ -92,6 +92,7 @@ func (c *client) close() {
 	c.loop.forget(c.sock.FD(), c.key)
 	_ = c.sock.Close() // nothing of ours is lost by it
 	c.sock = nil
+	c.loop.keepSpare()
 }
 
 // fail closes the connection and says why.
@@ -262,6 +263,12 @@ func outcome(err error) Outcome {
 		{syscall.ENETUNREACH, NoRoute},
 		{syscall.ENETDOWN, NoRoute},
 		{syscall.EHOSTDOWN, NoRoute},
+		{syscall.EMFILE, Unable},
+		{syscall.ENFILE, Unable},
+		{syscall.ENOMEM, Unable},
+		{syscall.ENOBUFS, Unable},
+		{syscall.ENOSPC, Unable},        // epoll_ctl(2)
+		{syscall.EADDRNOTAVAIL, Unable}, // no local port is free
 	} {
 		if errors.Is(err, e.errno) {
 			return e.is

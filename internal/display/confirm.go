@@ -10,12 +10,26 @@ import (
 // doubtBroken: the connection is gone; only a new one can tell more.
 func (m *Machine) doubtBroken(now time.Duration, cause string, linkError bool, a *Actions) {
 	if m.doubt == noDoubt {
-		m.since, m.nextTry = now, now
+		m.since, m.nextTry = now, now+m.flapped(now)
 	}
 	m.doubt, m.state = broken, CONFIRM
 	m.cause, m.linkError = cause, linkError
 	m.tries, m.stalled = 0, false
 	a.Drop = true
+}
+
+// flapped is how long to wait before connecting anew to a display that lets
+// the watcher in, and then breaks the connection again: longer each time.
+func (m *Machine) flapped(now time.Duration) time.Duration {
+	if !m.adopted || now-m.adoptedAt >= m.th.Patience {
+		m.flaps = 0
+		return 0
+	}
+	m.flaps = min(m.flaps+1, 30)
+	if m.flaps == 1 {
+		return 0
+	}
+	return min(firstPause<<(m.flaps-2), m.th.Patience)
 }
 
 func (m *Machine) broke(o Observation, a *Actions) {
@@ -27,7 +41,7 @@ func (m *Machine) broke(o Observation, a *Actions) {
 // believe: the silent link spoke. The old connection was never given up.
 func (m *Machine) believe(now time.Duration, a *Actions) {
 	m.doubt, m.state = noDoubt, SUSPECT
-	m.trying, m.last = false, false
+	m.trying, m.last, m.unable = false, false, false
 	m.grace = now
 	m.nextLook = now + m.th.Look
 	a.Abort = true
@@ -100,7 +114,12 @@ func (m *Machine) dueSilent() time.Duration {
 // tried: the new connection came to a result.
 func (m *Machine) tried(o Observation, a *Actions) {
 	m.trying = false
+	if o.Outcome == Unable {
+		m.couldNot(o, a)
+		return
+	}
 	m.tries++
+	m.unable = false
 	switch o.Outcome {
 	case SameDisplay:
 		m.adopt(o.Now, a)
@@ -119,8 +138,23 @@ func (m *Machine) tried(o Observation, a *Actions) {
 	}
 }
 
+// couldNot: this process was not able to try. That says nothing of the display,
+// and the time until it can is not the display's.
+func (m *Machine) couldNot(o Observation, a *Actions) {
+	if !m.unable {
+		m.unable = true
+		a.Note = o.Cause + "; trying again until it can"
+	}
+	m.tries, m.last = 0, false
+	m.nextTry = o.Now + m.th.Look
+	if m.doubt == broken {
+		m.since = o.Now
+	}
+}
+
 // adopt: the new connection leads to the same display.
 func (m *Machine) adopt(now time.Duration, a *Actions) {
+	m.adopted, m.adoptedAt = true, now
 	if m.peer == PeerDead {
 		m.notDead = true // who called listen need not be who serves
 	}

@@ -14,6 +14,7 @@ import (
 type loop struct {
 	epoll    *linux.Epoll
 	event    *linux.EventFD
+	spare    *linux.EventFD // a descriptor for a connection when there are no others; nil: given away
 	clock    func() (linux.Clocks, error)
 	handlers map[uint64]func(linux.EpollReady)
 	lastKey  uint64
@@ -50,6 +51,7 @@ func newLoop(clock func() (linux.Clocks, error)) (*loop, error) {
 	if l.event, err = linux.NewEventFD(); err != nil {
 		return nil, errors.Join(err, l.epoll.Close())
 	}
+	l.keepSpare()
 	_, err = l.watch(l.event.FD(), linux.EpollIn, func(linux.EpollReady) { _ = l.event.Clear() })
 	if err != nil {
 		return nil, errors.Join(err, l.close())
@@ -61,7 +63,26 @@ func (l *loop) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.shut = true
+	l.giveSpare()
 	return errors.Join(l.event.Close(), l.epoll.Close())
+}
+
+// keepSpare takes a descriptor that nobody needs, if there is none yet.
+func (l *loop) keepSpare() {
+	if l.spare == nil {
+		l.spare, _ = linux.NewEventFD() // without: tried again when something is closed
+	}
+}
+
+// giveSpare frees it: a display can be confirmed in a process, or on a machine,
+// that has used all others up. false: there is none.
+func (l *loop) giveSpare() bool {
+	if l.spare == nil {
+		return false
+	}
+	_ = l.spare.Close() // nothing was written to it
+	l.spare = nil
+	return true
 }
 
 // watch calls handler when fd is ready. The key is good until forget: a report

@@ -53,6 +53,11 @@ type Machine struct {
 	reached   bool
 	nextTry   time.Duration
 	stalled   bool // a server is there and does not let us in
+	unable    bool // this process has no means left to try
+
+	adopted   bool // a new connection took the old one's place
+	adoptedAt time.Duration
+	flaps     uint8 // how often it broke again at once
 
 	leaderGone bool
 	leaderAt   time.Duration
@@ -241,7 +246,7 @@ func (m *Machine) advance(now time.Duration, a *Actions) {
 	}
 	if m.looking && now >= m.lookUntil {
 		m.looking = false
-		if m.doubt == broken {
+		if m.doubt == broken && !m.unable {
 			m.gone(now, m.cause+"; no connection since")
 			return
 		}

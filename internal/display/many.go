@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"xexit/internal/display/x11"
@@ -317,6 +318,9 @@ func (t *target) openError() error {
 		err = refusal(refused.Refused, t.authErr)
 	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("closed the connection at once: %w", err)
+	case errors.Is(err, syscall.EMFILE):
+		limit, _ := linux.OpenFileLimit()
+		err = fmt.Errorf("%w: RLIMIT_NOFILE is %d: raise it (LimitNOFILE= of the service, or ulimit -n)", err, limit)
 	}
 	return fmt.Errorf("display %q: %w", t.label, err)
 }

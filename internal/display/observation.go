@@ -31,6 +31,7 @@ const (
 	NoRoute                     // no route to host and the like
 	Dropped                     // it broke, or spoke nonsense, before it could be told
 	Full                        // no room for another client, or to queue for one
+	Unable                      // this process has no means left to try; the display was not asked
 )
 
 // Peer is what is known of the process that serves a unix socket.

@@ -11,8 +11,9 @@ import (
 // peer is the process at the other end of a unix socket. The number is only
 // for looking at it; whether it lives the pidfd tells.
 type peer struct {
-	pid int
-	fd  *linux.PidFD // nil: unknown
+	pid    int
+	unable bool         // no descriptor was left for fd
+	fd     *linux.PidFD // nil: unknown
 }
 
 // open looks who serves c.
@@ -27,9 +28,11 @@ func (p *peer) open(c *client) {
 		return // in no pid namespace of ours
 	}
 	p.pid = pid
-	if fd, err := linux.OpenPidFD(pid); err == nil {
+	fd, err := linux.OpenPidFD(pid)
+	if err == nil {
 		p.fd = fd
 	}
+	p.unable = outcome(err) == Unable
 }
 
 func (p *peer) close() {

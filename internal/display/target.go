@@ -66,10 +66,17 @@ func (t *target) connectNext(cause error) {
 		c.link = c.addr.link(t.number)
 		c.protocol = t.speak(t, c)
 		err := c.dial()
+		if outcome(err) == Unable && t.loop.giveSpare() {
+			err = c.dial()
+		}
 		if err == nil {
 			t.next = c
 			c.begin()
 			return
+		}
+		if outcome(err) == Unable {
+			t.rest, cause = nil, err // what the others say without it is not all
+			break
 		}
 		cause = telling(cause, err)
 	}
@@ -207,6 +214,9 @@ func (t *target) observe(o Observation) {
 }
 
 func (t *target) step(o Observation) {
+	if t.peer.unable && t.cur != nil {
+		t.peer.open(t.cur)
+	}
 	o.Now = t.loop.now
 	o.Slept, t.asleep = t.loop.asleep-t.asleep, t.loop.asleep
 	if t.machine.Watching() && (o.Kind == Tick || o.Kind == Tried) {
@@ -305,6 +315,8 @@ func reconnectWords(o Outcome, err error) string {
 		return "reconnect refused (" + why(err) + ")"
 	case Dropped:
 		return "reconnect broke (" + why(err) + ")"
+	case Unable:
+		return "this process cannot connect (" + why(err) + ")"
 	}
 	return "reconnect: " + why(err)
 }
