@@ -7,12 +7,27 @@ import (
 // census counts the clients of a display that are not watchers.
 //
 //	QueryClientIds ─▶ every client ─▶ few? ask each for the watcher's mark ─▶ the others
+//	                                     └─▶ one has no such window: QueryClientIds again
+//
+// A client without the window that the mark would be on is an ordinary one, or
+// a watcher that has left since the list was made: watchers of one display tend
+// to count, and to leave, at the same moment. The second list tells.
 type census struct {
 	open    int // marks not answered yet
 	suspect [maxResident]x11.Client
-	watcher [maxResident]bool
+	is      [maxResident]standing
 	n       int
+	again   bool // the list that is awaited is the second
 }
+
+// standing is what is known of one client.
+type standing uint8
+
+const (
+	ordinary   standing = iota
+	aWatcher            // it has the mark
+	windowless          // ordinary, or gone
+)
 
 // count starts a census, unless one is under way.
 func (x *x11Protocol) count() {
@@ -27,6 +42,9 @@ func (x *x11Protocol) count() {
 // asked: so many are no watchers.
 func (x *x11Protocol) listed(e x11.ClientsReply) error {
 	s := &x.census
+	if s.again {
+		return x.counted(e)
+	}
 	o := Observation{Kind: Clients}
 	for _, other := range e.Clients {
 		const server = 0
@@ -54,24 +72,49 @@ func (x *x11Protocol) listed(e x11.ClientsReply) error {
 }
 
 // marked takes the answer for one of them.
-func (x *x11Protocol) marked(tag x11.Tag, watcher bool) error {
+func (x *x11Protocol) marked(tag x11.Tag, is standing) error {
 	s := &x.census
 	i := int(tag) - int(tagMark)
 	if s.open == 0 || i < 0 || i >= s.n {
 		return nil
 	}
-	s.watcher[i] = watcher
+	s.is[i] = is
+	s.again = s.again || is == windowless
 	if s.open--; s.open > 0 {
 		return nil
 	}
+	if s.again {
+		x.QueryClients(tagClients)
+		x.client.flush()
+		return nil
+	}
+	return x.counted(x11.ClientsReply{})
+}
+
+// counted tells the result: the first list, less the watchers and those that
+// the second list does not have any more. Who has come since is counted next
+// time.
+func (x *x11Protocol) counted(second x11.ClientsReply) error {
+	s := &x.census
 	o := Observation{Kind: Clients}
 	for i, other := range s.suspect[:s.n] {
-		if !s.watcher[i] {
-			o.Resident[o.Others] = name(other)
-			o.Others++
+		if s.is[i] == aWatcher || s.is[i] == windowless && !second.More && !lists(second, other) {
+			continue
+		}
+		o.Resident[o.Others] = name(other)
+		o.Others++
+	}
+	s.again = false
+	return x.client.tell(o)
+}
+
+func lists(list x11.ClientsReply, c x11.Client) bool {
+	for _, other := range list.Clients {
+		if other == c {
+			return true
 		}
 	}
-	return x.client.tell(o)
+	return false
 }
 
 // name tells a client from a later one with the same range of ids, where pids

@@ -78,11 +78,15 @@ func (x *x11Protocol) event(e x11.Event) error {
 		if e.Tag == tagValue {
 			return x.polled(command(e))
 		}
-		return x.marked(e.Tag, e.Format == 8 && string(e.Value) == markValue)
+		is := ordinary
+		if e.Format == 8 && string(e.Value) == markValue {
+			is = aWatcher
+		}
+		return x.marked(e.Tag, is)
 	case x11.ErrorReply:
-		return x.refused(e.Tag)
+		return x.refused(e.Tag, windowless)
 	case x11.Unexpected:
-		return x.refused(e.Tag)
+		return x.refused(e.Tag, ordinary)
 	case x11.ClientsReply:
 		return x.listed(e)
 	}
@@ -97,12 +101,12 @@ func (x *x11Protocol) polled(value string) error {
 }
 
 // refused: the answer says nothing; that it came says that the server lives.
-func (x *x11Protocol) refused(tag x11.Tag) error {
+func (x *x11Protocol) refused(tag x11.Tag, is standing) error {
 	switch {
 	case tag == tagValue:
 		return x.polled("")
 	case tag >= tagMark:
-		return x.marked(tag, false)
+		return x.marked(tag, is)
 	}
 	return nil
 }
