@@ -217,11 +217,17 @@ func (m *Machine) peerLives() bool {
 	return m.peer == PeerAlive || m.peer == PeerStopped || m.peer == PeerFrozen
 }
 
-// gone: the end, for the reason that the doubt began with.
+// gone: the end, for the reason that the doubt began with. A display manager
+// and xinit end the server when the session's leader has exited: that is a
+// logout, not a server that failed. In a crash it is the server that goes first.
 func (m *Machine) gone(now time.Duration, how string) {
 	reason := session.ReasonServerGone
-	if m.linkError {
+	switch {
+	case m.linkError:
 		reason = session.ReasonLinkLost
+	case m.leaderGone && m.leaderAt < m.since:
+		reason = session.ReasonLogout
+		how = "the session's leader exited, then: " + how
 	}
 	m.finish(GONE, End{Reason: reason, Run: true, Noticed: how, Took: now - m.since})
 }

@@ -238,6 +238,18 @@ func TestStep(t *testing.T) {
 		{"one count is not enough: somebody may be connecting just then", Local, nil, []step{
 			{1 * s, nobody, OK}, {3 * s, leader, OK}, {3 * s, nobody, OK}, {4 * s, somebody, OK}, {9 * s, nobody, OK}, {10 * s, nobody, LEFT},
 		}, session.ReasonLogout},
+		{"the leader left and then the server", Local, nil, []step{
+			{3 * s, leader, OK}, {3 * s, somebody, OK}, {4 * s, eof, CONFIRM}, {4 * s, tried(NobodyThere, PeerDead), GONE},
+		}, session.ReasonLogout},
+		{"the leader left, and the link was cut later", Direct, nil, []step{
+			{3 * s, leader, OK},
+			{3 * s, somebody, OK},
+			{4 * s, Observation{Kind: Broken, Cause: "ETIMEDOUT", LinkError: true}, CONFIRM},
+			{4 * s, tried(NoRoute, PeerUnknown), CONFIRM},
+		}, ""},
+		{"the server failed, and so the leader", Local, nil, []step{
+			{4 * s, eof, CONFIRM}, {4 * s, leader, CONFIRM}, {4 * s, tried(NobodyThere, PeerDead), GONE},
+		}, session.ReasonServerGone},
 		{"final is final", Local, nil, []step{
 			{1 * s, Observation{Kind: Command, Value: "EXIT"}, ENDED}, {2 * s, eof, ENDED}, {2 * s, answer, ENDED},
 		}, session.ReasonRequested},
