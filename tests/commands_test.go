@@ -29,7 +29,7 @@ func commands() map[string]command {
 		"grabserver": cmdGrab, "ungrabserver": cmdUngrab, "cut": cmdCut, "heal": cmdHeal, "unacked": cmdUnacked,
 		"loss": cmdLoss, "dropped": cmdDropped, "poweroff": cmdPowerOff, "poweron": cmdPowerOn, "ssh": cmdSSH,
 		// Sessions and what they leave behind.
-		"session": cmdSession, "logout": cmdLogout, "watcher": cmdWatcher, "leftover": cmdLeftover,
+		"session": cmdSession, "opened": cmdOpened, "logout": cmdLogout, "watcher": cmdWatcher, "leftover": cmdLeftover, "client": cmdClient,
 		"alive": cmdAlive, "gone": cmdGone, "signal": cmdSignal, "state": cmdState, "announced": cmdAnnounced,
 		// Looking.
 		"waitfile": cmdWaitFile, "quiet": cmdQuiet, "record": cmdRecord, "found": cmdFound, "hang": cmdHang,

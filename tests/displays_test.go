@@ -11,7 +11,8 @@ import (
 	"xexit/tests/machine"
 )
 
-// xvfb NAME [as USER] [at TERMINAL [over IPv6]] [ARG…] – starts a real X server. $NAME is its display from here on.
+// xvfb NAME [as USER] [at TERMINAL [over IPv6]] [ARG…] – starts a real X server. $NAME is its display from here
+// on, and NAME its process. It does not reset unless an ARG says so (-reset, -terminate).
 func cmdXvfb(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
 	usage(ts, args, 1, "xvfb NAME [as USER] [at TERMINAL [over IPv6]] [ARG…]")
@@ -27,6 +28,7 @@ func cmdXvfb(ts *testscript.TestScript, neg bool, args []string) {
 		server.Display = server.Display6
 	}
 	s.servers[name] = server
+	s.m.Know(name, server.Ref)
 	ts.Setenv(name, server.Display)
 }
 

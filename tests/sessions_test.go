@@ -58,9 +58,28 @@ func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	session, err := s.m.Login(login)
 	ts.Check(err)
+	s.meet(ts, session)
+}
+
+func (s *scene) meet(ts *testscript.TestScript, session *machine.Session) {
 	s.sessions[session.Name] = session
 	s.m.Know(session.Name, session.Leader)
 	nameIt(ts, session.Name, session.Leader)
+}
+
+// opened NAME [as USER] – waits for a session that something else opens (xinit, a display manager), whose first
+// program is `/usr/libexec/xexit-test/machine agent /run/scenario/NAME.sock`; from here on it is like any other.
+func cmdOpened(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	usage(ts, args, 1, "opened NAME [as USER]")
+	s := sceneOf(ts)
+	user := "alice"
+	if len(args) == 3 && args[1] == "as" {
+		user = args[2]
+	}
+	session, err := s.m.Opened(args[0], user)
+	ts.Check(err)
+	s.meet(ts, session)
 }
 
 // logout SESSION – its first program ends.
@@ -134,6 +153,35 @@ func cmdLeftover(ts *testscript.TestScript, neg bool, args []string) {
 			waitState(ts, ref, 'T')
 		}
 	}
+}
+
+// client SESSION NAME [VAR=VALUE…] – a client of the session's display that stays connected, and is connected
+// when this returns.
+func cmdClient(ts *testscript.TestScript, neg bool, args []string) {
+	noNeg(ts, neg)
+	usage(ts, args, 2, "client SESSION NAME [VAR=VALUE…]")
+	s := sceneOf(ts)
+	session, name := s.session(ts, args[0]), args[1]
+	add, rest := vars(args[2:])
+	if len(rest) > 0 {
+		ts.Fatalf("client: what is %q?", rest[0])
+	}
+	// xprop tells at once that there is no such property, then waits for it.
+	const property = "XEXIT_TEST_NEVER_SET"
+	log := "/run/scenario/" + name + ".client"
+	ref, err := s.m.Spawn(session.Socket, log, agent.Request{
+		Argv: []string{"xprop", "-root", "-spy", property}, Add: add, UID: -1, NewSession: true,
+	})
+	ts.Check(err)
+	ts.Check(machine.Until(name+" is connected", func() (bool, error) {
+		text, err := os.ReadFile(s.m.Path(log))
+		if err == nil && !ref.Alive() {
+			err = fmt.Errorf("the client has ended: %s", text)
+		}
+		return strings.Contains(string(text), property), err
+	}))
+	s.m.Know(name, ref)
+	nameIt(ts, name, ref)
 }
 
 // nameIt lets the script use the process's number as $NAME_pid.

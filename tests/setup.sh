@@ -15,6 +15,8 @@ need xset x11-xserver-utils
 need xauth xauth
 need ssh openssh-client
 need sshd openssh-server
+need xinit xinit
+[ -e /etc/X11/Xsession ] || packages+=(x11-common)
 need ip iproute2
 need ss iproute2
 need nft nftables

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,8 @@ const (
 	RootSocket = "/run/scenario/root.sock"
 	Announce   = "/run/scenario/leftover.sock" // where leftovers say that they are ready
 	Syslog     = "/run/scenario/syslog"
+
+	DebianSnippets = "/etc/X11/Xsession.debian" // what package x11-common has in Xsession.d
 )
 
 // Users are the machine's people. The uids lie in the range of login.defs(5)
@@ -67,14 +70,8 @@ func Furnish() error {
 	if err := people(); err != nil {
 		return err
 	}
-	// A session start-up with xexit and nothing else.
-	snippets, _ := filepath.Glob("/etc/X11/Xsession.d/*")
-	for _, s := range snippets {
-		if filepath.Base(s) != "90xexit" {
-			if err := os.Remove(s); err != nil {
-				return err
-			}
-		}
+	if err := startUp(); err != nil {
+		return err
 	}
 	if err := unix.Sethostname([]byte("lab")); err != nil {
 		return err
@@ -84,6 +81,29 @@ func Furnish() error {
 		return fmt.Errorf("make the host's root read-only: %w", err)
 	}
 	return loopbackUp()
+}
+
+// startUp leaves a session start-up with xexit and nothing else. Debian's own
+// snippets, which make its Xsession start a session, are kept aside.
+func startUp() error {
+	if err := os.MkdirAll(DebianSnippets, 0o755); err != nil {
+		return err
+	}
+	snippets, _ := filepath.Glob("/etc/X11/Xsession.d/*")
+	for _, s := range snippets {
+		var err error
+		switch base := filepath.Base(s); {
+		case base == "90xexit":
+		case strings.Contains(base, "x11-common_"):
+			err = os.Rename(s, filepath.Join(DebianSnippets, base))
+		default: // of whatever else the host has
+			err = os.Remove(s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func mount(kind, dir, options string) error {

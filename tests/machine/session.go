@@ -40,8 +40,7 @@ func Home(user string) string {
 
 // Login opens a session and returns when its first program runs.
 func (m *Machine) Login(l Login) (*Session, error) {
-	s := &Session{Name: l.Name, User: l.User, Socket: "/run/scenario/" + l.Name + ".sock"}
-	first := []string{Program, "agent", s.Socket}
+	first := []string{Program, "agent", socketOf(l.Name)}
 	home := Home(l.User)
 	if l.Outer != nil {
 		if !l.Plain {
@@ -55,6 +54,15 @@ func (m *Machine) Login(l Login) (*Session, error) {
 	} else if err := m.throughPAM(l, first); err != nil {
 		return nil, err
 	}
+	return m.Opened(l.Name, l.User)
+}
+
+func socketOf(session string) string { return "/run/scenario/" + session + ".sock" }
+
+// Opened waits for the first program of a session, which is an agent that
+// listens at /run/scenario/NAME.sock, whoever starts it.
+func (m *Machine) Opened(name, user string) (*Session, error) {
+	s := &Session{Name: name, User: user, Socket: socketOf(name)}
 	if err := m.WaitFile(s.Socket); err != nil {
 		return nil, err
 	}
