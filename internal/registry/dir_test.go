@@ -103,7 +103,7 @@ func remove(t *testing.T, path string) {
 }
 
 func FuzzParseEntry(f *testing.F) {
-	full := Entry{ID: "aaaaaaaa-0000-4000-8000-000000000001", Display: ":1", Audit: 4, Start: 9}
+	full := Entry{ID: "aaaaaaaa-0000-4000-8000-000000000001", Display: ":1", Audit: 4, Start: 9, Program: "/p", Timing: Timing{HungAfter: 1}}
 	f.Add(string(full.appendText(nil)))
 	f.Add(headLine + "\n" + tailLine + "\n")
 	f.Add("")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"xexit/internal/session"
 )
@@ -26,7 +27,13 @@ type Entry struct {
 	UID       uint32
 	Phase     session.Phase
 	EndedAt   uint64 // when the end was noticed; 0: not yet
+	Program   string // what the watcher runs at the end; "": xexit end
+	Timing    Timing
 }
+
+// Timing is what the watcher was told about times, in the flags of `xexit
+// watch`; 0 is the default. It is kept for those who ask what is noticed when.
+type Timing struct{ Interval, LostAfter, BlindAfter, HungAfter time.Duration }
 
 // The first and the last line of a file: what lacks either is torn, or was
 // written by a version that this one cannot read.
@@ -69,7 +76,19 @@ func (e *Entry) appendText(b []byte) []byte {
 	if e.EndedAt != 0 {
 		put("ended-at", strconv.FormatUint(e.EndedAt, 10))
 	}
+	put("program", e.Program)
+	put("interval", spanText(e.Timing.Interval))
+	put("lost-after", spanText(e.Timing.LostAfter))
+	put("blind-after", spanText(e.Timing.BlindAfter))
+	put("hung-after", spanText(e.Timing.HungAfter))
 	return append(b, tailLine+"\n"...)
+}
+
+func spanText(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
 }
 
 func flagText(set bool) string {
@@ -146,6 +165,16 @@ func (e *Entry) set(key, value string) (err error) {
 		e.Phase = session.ParsePhase(value)
 	case "ended-at":
 		e.EndedAt, err = strconv.ParseUint(value, 10, 64)
+	case "program":
+		e.Program = value
+	case "interval":
+		e.Timing.Interval, err = time.ParseDuration(value)
+	case "lost-after":
+		e.Timing.LostAfter, err = time.ParseDuration(value)
+	case "blind-after":
+		e.Timing.BlindAfter, err = time.ParseDuration(value)
+	case "hung-after":
+		e.Timing.HungAfter, err = time.ParseDuration(value)
 	}
 	return err
 }

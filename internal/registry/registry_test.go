@@ -98,6 +98,7 @@ func TestRegisterFindClose(t *testing.T) {
 		ID: idA, Marked: true, Display: ":91", Audit: 7, Scope: "/user.slice/session-7.scope", OwnsLogin: true,
 		Markers: []session.Marker{{Name: "LTSP_CLIENT_HOSTNAME", Value: "ltsp101"}, {Name: "ODD", Value: "a=\"b\"\nend\n\x1b"}},
 		Leader:  self(t), Watcher: self(t), Start: 12, UID: 1000,
+		Program: "/opt/a b", Timing: registry.Timing{Interval: 1, LostAfter: 2e9, BlindAfter: 3e11, HungAfter: 4e15},
 	}
 	h := register(t, r, want)
 	got, err := open(t, dir).Find(idA)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"xexit/internal/registry"
 	"xexit/internal/session"
 )
 
@@ -31,6 +32,10 @@ type options struct {
 
 // timing overrides the display's thresholds; 0 means its default.
 type timing struct{ interval, lostAfter, blindAfter, hungAfter time.Duration }
+
+func (t timing) entry() registry.Timing {
+	return registry.Timing{Interval: t.interval, LostAfter: t.lostAfter, BlindAfter: t.blindAfter, HungAfter: t.hungAfter}
+}
 
 var errHelp = errors.New("help asked for")
 

@@ -155,6 +155,7 @@ func (r *resident) prepare() (err error) {
 		return err
 	}
 	r.entry.Watcher = session.ProcID{PID: os.Getpid(), Start: start}
+	r.entry.Program, r.entry.Timing = r.program.path, r.timing.entry()
 	r.registry, err = registry.Open(r.dir)
 	return err
 }

@@ -102,7 +102,7 @@ func (s *subreaper) describe(h host) error {
 	login := h.login()
 	s.entry = registry.Entry{
 		Marked: true, Audit: login.audit, Scope: login.scope, UID: uint32(os.Getuid()),
-		Subreaper: self, Watcher: self, Start: start,
+		Subreaper: self, Watcher: self, Start: start, Timing: s.timing.entry(),
 		// Only the markers asked for: those of the login around this session
 		// are on that login's processes too.
 		Markers: s.marked(s.Environ, nil),
