@@ -50,6 +50,16 @@ const only = ""
 // ten seconds. A *RefusedError is final; after any other error a later try may
 // succeed.
 func Open(ctx context.Context, o Options) (*Watch, error) {
+	w, err := attempt(ctx, o)
+	if err != nil && w != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, err
+}
+
+// attempt is Open; where it fails, the Watch, if there is one, shows how far
+// it came.
+func attempt(ctx context.Context, o Options) (*Watch, error) {
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	s, err := NewSet()
@@ -57,10 +67,7 @@ func Open(ctx context.Context, o Options) (*Watch, error) {
 		return nil, err
 	}
 	w := &Watch{set: s}
-	if err := w.open(ctx, o); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return w, nil
+	return w, w.open(ctx, o)
 }
 
 func (w *Watch) open(ctx context.Context, o Options) (err error) {
