@@ -68,6 +68,11 @@ var table = map[string]row{
 		"internal/reap", "internal/hook", "internal/config", "internal/history", "internal/engine", "internal/cgroup",
 		"internal/logindefs",
 	}},
+	"internal/doctor": {imports: []string{"internal/session", "internal/term"}, deny: pure},
+	"internal/doctor/gather": {imports: []string{
+		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/display",
+		"internal/history", "internal/logindefs", "internal/doctor",
+	}},
 	"internal/demo": {
 		imports: []string{
 			"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/policy",
@@ -79,7 +84,7 @@ var table = map[string]row{
 		imports: []string{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
-			"internal/term", "internal/display", "internal/watcher",
+			"internal/term", "internal/display", "internal/watcher", "internal/doctor", "internal/doctor/gather",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},
 	},

@@ -17,6 +17,8 @@ type checkReport struct {
 	Problems []string      `json:"problems"` // nobody is ended until they are mended
 	Warnings []string      `json:"warnings"`
 	Hooks    []checkedHook `json:"hooks"`
+
+	config config.Config // what was read, or the defaults
 }
 
 type checkedHook struct {
@@ -70,6 +72,7 @@ func check(paths config.Paths) checkReport {
 		r.Problems = append(r.Problems, err.Error())
 		c = config.Default()
 	}
+	r.config = c
 	r.Files = append(r.Files, c.Sources...)
 	for _, w := range c.Check() {
 		r.Warnings = append(r.Warnings, w.String())
