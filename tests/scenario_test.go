@@ -20,10 +20,13 @@ func needs() string {
 	if os.Geteuid() != 0 {
 		return "scenarios need root, to make machines in which xexit can harm nobody"
 	}
-	for _, tool := range []string{"Xvfb", "Xephyr", "xprop", "xset", "xauth", "xinit", "startx", "ip", "ss", "nft", "ps", "setsid", "logger", "setpriv", "nsenter", "ssh", "sshd"} {
+	for _, tool := range []string{"Xvfb", "Xephyr", "xprop", "xset", "xauth", "xinit", "startx", "dbus-daemon", "ip", "ss", "nft", "ps", "setsid", "logger", "setpriv", "nsenter", "ssh", "sshd"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Sprintf("%s is not installed (tests/setup.sh installs it)", tool)
 		}
+	}
+	if machine.Lightdm("..") == "" {
+		return "lightdm is neither installed nor in bin/lightdm (tests/setup.sh puts it there)"
 	}
 	return ""
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs what `make test` runs against: real X servers, network namespaces
-# and the tools of an admin. Needs root on Debian or Ubuntu, and only where
+# Installs what `make test` runs against: real X servers, network namespaces,
+# ways to log in and the tools of an admin. Needs root on Debian or Ubuntu, and only where
 # something is missing.
 set -euo pipefail
 
@@ -17,6 +17,7 @@ need ssh openssh-client
 need sshd openssh-server
 need xinit xinit
 [ -e /etc/X11/Xsession ] || packages+=(x11-common)
+need dbus-daemon dbus
 need ip iproute2
 need ss iproute2
 need nft nftables
@@ -26,15 +27,33 @@ need logger bsdutils
 need gcc gcc
 [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
 
-((${#packages[@]})) || exit 0
-echo "== installing ${packages[*]}"
+# A display manager that is installed takes the screen over: it is only unpacked,
+# for the machines that the scenarios run in, and what it links with installed.
+lightdm="$(cd "$(dirname "$0")/.." && pwd)/bin/lightdm"
+unpacked() { command -v /usr/sbin/lightdm >/dev/null 2>&1 || [ -x "$lightdm/usr/sbin/lightdm" ]; }
+
+((${#packages[@]})) || ! unpacked || exit 0
+unpacked || what="lightdm (unpacked only)"
+echo "== installing ${packages[*]} ${what:-}"
 if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-  echo "setup: missing: ${packages[*]}; only root on Debian or Ubuntu can have them installed here" >&2
+  echo "setup: missing: ${packages[*]} ${what:-}; only root on Debian or Ubuntu can have them installed here" >&2
   [[ -z "${XEXIT_TEST_NO_SKIP:-}" ]] && exit 0
   exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
-log="$(mktemp)"
-trap 'rm -f "$log"' EXIT
-install() { apt-get install -y -q --no-install-recommends "${packages[@]}" </dev/null >"$log" 2>&1; }
-install || { apt-get update -q </dev/null >"$log" 2>&1 && install; } || { cat "$log" >&2; exit 1; }
+work="$(mktemp -d)"
+log="$work/log"
+trap 'rm -rf "$work"' EXIT
+install() {
+  local libraries
+  if ! unpacked; then
+    (cd "$work" && apt-get download -q lightdm && dpkg-deb -x lightdm_*.deb lightdm) >"$log" 2>&1 || return
+    libraries="$(dpkg-deb -f "$work"/lightdm_*.deb Depends | tr ',' '\n' | grep -v '|' | grep -oE '^ *lib[^ (]+')"
+  fi
+  # shellcheck disable=SC2086 # a list of names
+  apt-get install -y -q --no-install-recommends "${packages[@]}" ${libraries:-} </dev/null >"$log" 2>&1 || return
+  if ! unpacked; then
+    mkdir -p "$lightdm" && cp -a "$work/lightdm/." "$lightdm/"
+  fi
+}
+install || { apt-get update -q </dev/null >"$log" 2>&1 && rm -f "$work"/*.deb && install; } || { cat "$log" >&2; exit 1; }

@@ -26,6 +26,11 @@ func Stage(repository, dir string) error {
 	if err := command(repository, "make", "-s", "--no-print-directory", "install", "DESTDIR="+dir); err != nil {
 		return err
 	}
+	if from := Lightdm(repository); from != "" && from != "/" {
+		if err := command(repository, "cp", "-a", from+"/etc", from+"/usr", dir); err != nil {
+			return err
+		}
+	}
 	return StageTools(repository, dir)
 }
 
@@ -56,6 +61,17 @@ func StageTools(repository, dir string) error {
 		}
 	}
 	return os.WriteFile(filepath.Join(libexec, "Xsession"), []byte(xsession), 0o755)
+}
+
+// Lightdm is the root below which lightdm is, "" where there is none: the
+// host's own, or where tests/setup.sh has unpacked it.
+func Lightdm(repository string) string {
+	for _, root := range []string{"/", filepath.Join(repository, "bin/lightdm")} {
+		if _, err := os.Stat(filepath.Join(root, "usr/sbin/lightdm")); err == nil {
+			return root
+		}
+	}
+	return ""
 }
 
 func command(dir string, argv ...string) error {
