@@ -23,6 +23,7 @@ type EpollEvents uint32
 // What to watch for.
 const (
 	EpollIn      EpollEvents = unix.EPOLLIN
+	EpollPri     EpollEvents = unix.EPOLLPRI // a change of a control file (cgroups(7)); reported as In
 	EpollOut     EpollEvents = unix.EPOLLOUT
 	EpollOneShot EpollEvents = unix.EPOLLONESHOT // report once, then not until Change
 )
@@ -91,7 +92,7 @@ func (e *Epoll) Wait(timeout time.Duration) ([]EpollReady, error) {
 		ev := &e.events[i]
 		e.ready = append(e.ready, EpollReady{
 			Key: uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32,
-			In:  ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|failed) != 0,
+			In:  ev.Events&(unix.EPOLLIN|unix.EPOLLPRI|unix.EPOLLRDHUP|failed) != 0,
 			Out: ev.Events&(unix.EPOLLOUT|failed) != 0,
 		})
 	}

@@ -1,0 +1,150 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+	"time"
+
+	"xexit/internal/linux"
+)
+
+// Freeze stops all processes in the group and below it (kernel 5.2), and waits
+// until the kernel says that they are stopped or ctx is over. SIGKILL acts on
+// frozen ones; other signals wait for Thaw. The caller is not in the group.
+func (g *Group) Freeze(ctx context.Context) error {
+	if err := g.write("cgroup.freeze", "1"); err != nil {
+		return err
+	}
+	return g.await(ctx, "frozen", true)
+}
+
+// Thaw lets them go on.
+func (g *Group) Thaw() error { return g.write("cgroup.freeze", "0") }
+
+// Kill kills all processes in the group and below it, those that are being
+// born included, by cgroup.kill (kernel 5.14), and before that by freezing the
+// group, killing each and thawing. It returns when nobody is left or ctx is
+// over. The caller is not in the group.
+func (g *Group) Kill(ctx context.Context) error {
+	err := g.write("cgroup.kill", "1")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, there := g.dir.Stat("cgroup.procs"); there != nil {
+			return nil // the group is gone, and so is everybody in it
+		}
+		if err = g.KillFrozen(ctx); err != nil {
+			return err
+		}
+	case errors.Is(err, syscall.ENODEV):
+		return nil
+	case err != nil:
+		return err
+	}
+	return g.await(ctx, "populated", false)
+}
+
+// KillFrozen is Kill for kernels that have no cgroup.kill: who is frozen cannot
+// fork, so that one list has all of them. The group is thawed in any case: a
+// process that could not be killed must not hang as well.
+func (g *Group) KillFrozen(ctx context.Context) (err error) {
+	bounded, cancel := context.WithTimeout(ctx, freezePatience)
+	defer cancel()
+	err = g.Freeze(bounded)
+	defer func() {
+		if thaw := g.Thaw(); thaw != nil && !errors.Is(thaw, fs.ErrNotExist) && !errors.Is(thaw, syscall.ENODEV) {
+			err = errors.Join(err, thaw)
+		}
+	}()
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err // what could not be stopped in time is killed all the same
+	}
+	pids, err := g.PIDs() // of the error before, nothing is left to say
+	var refs []*linux.PidFD
+	defer func() {
+		for _, ref := range refs {
+			_ = ref.Close() // a reference only
+		}
+	}()
+	var opened []int
+	for _, pid := range pids {
+		if ref, err := linux.OpenPidFD(pid); err == nil {
+			refs, opened = append(refs, ref), append(opened, pid)
+		}
+	}
+	// Listed again behind the reference: what has the number now is in the
+	// group, or was and is dead.
+	still, again := g.PIDs()
+	for i, ref := range refs {
+		if !slices.Contains(still, opened[i]) {
+			continue
+		}
+		if kill := ref.Signal(syscall.SIGKILL); kill != nil && !errors.Is(kill, syscall.ESRCH) {
+			err = errors.Join(err, fmt.Errorf("kill %d: %w", opened[i], kill))
+		}
+	}
+	return errors.Join(err, again)
+}
+
+// await waits until a value of cgroup.events is as wanted: the kernel tells of
+// every change by POLLPRI (cgroups(7)). A group that is gone is not populated,
+// and frozen as far as anybody can tell.
+func (g *Group) await(ctx context.Context, key string, want bool) error {
+	f, err := g.dir.Open("cgroup.events")
+	if err != nil {
+		if errors.Is(gone(err), ErrGone) {
+			return nil
+		}
+		return fmt.Errorf("control group %s: %w", g.path, err)
+	}
+	defer f.Close()
+	changes, err := linux.NewEpoll()
+	if err != nil {
+		return err
+	}
+	defer changes.Close()
+	wake, err := linux.NewEventFD()
+	if err != nil {
+		return err
+	}
+	defer wake.Close()
+	if err := errors.Join(changes.Add(int(f.Fd()), linux.EpollPri, 0), changes.Add(wake.FD(), linux.EpollIn, 1)); err != nil {
+		return err
+	}
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { defer close(woken); _ = wake.Set() })
+	defer func() {
+		if !stop() {
+			<-woken
+		}
+	}()
+	buffer := make([]byte, 4096)
+	for {
+		n, err := f.ReadAt(buffer, 0)
+		if n == 0 {
+			if errors.Is(gone(err), ErrGone) {
+				return nil
+			}
+			return fmt.Errorf("control group %s: %w", g.path, err)
+		}
+		if now, ok := event(buffer[:n], key); ok && now == want {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("control group %s: wait for %s=%t: %w", g.path, key, want, err)
+		}
+		// The kernel does not tell when the group itself is removed.
+		if _, err := changes.Wait(removalCheck); err != nil {
+			return err
+		}
+	}
+}
+
+// freezePatience is for processes that sit in the kernel and do not stop.
+const freezePatience = time.Second
+
+// removalCheck bounds how late a removed group is noticed.
+const removalCheck = 100 * time.Millisecond
