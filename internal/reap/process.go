@@ -16,6 +16,7 @@ type process struct {
 	ref     *proc.Ref
 	id      session.ProcID
 	tty     bool
+	in      bool // the group
 	signals []string
 	refusal error // by the bound
 	denied  error // why the last signal could not be sent, unless it is dead
@@ -44,7 +45,7 @@ func (p *process) how() How {
 
 // adopt begins to watch a process that a look found for the first time.
 func (r *run) adopt(t Target) (*process, error) {
-	p := &process{ref: t.Ref, id: t.Ref.ID(), tty: t.TTY}
+	p := &process{ref: t.Ref, id: t.Ref.ID(), tty: t.TTY, in: t.In}
 	if err := r.watch.add(t.Ref.FD(), len(r.order)); err != nil {
 		return nil, fmt.Errorf("watch process %d: %w", p.id.PID, err)
 	}
@@ -87,7 +88,7 @@ func (r *run) request(fresh []*process) {
 // stop stops who was not stopped yet.
 func (r *run) stop() {
 	for _, p := range r.order {
-		if p.waitedFor() && !p.stopped {
+		if p.waitedFor() && !p.stopped && !(p.in && r.frozen) {
 			p.stopped = true
 			r.send(p, syscall.SIGSTOP)
 		}

@@ -16,6 +16,11 @@
 //	       KILL all ─▶ wait on the pidfds ─────────────────┴─▶ all gone ─▶ verified
 //	                     └─ force over ─▶ survivors, each with its cause
 //
+// Where a control group holds those that are to be ended, they cannot breed
+// faster than they die: with nobody else in it it is killed as one, otherwise
+// frozen from the look until all have been sent KILL. What has left the group
+// is swept as above.
+//
 // Every signal goes through a pidfd, so that it cannot reach a process that
 // was given the number of a dead one. Who is dead is learnt from the pidfd
 // too, never from /proc: a zombie that its parent does not reap is gone.
@@ -42,6 +47,7 @@ var ErrNoBound = errors.New("reap: no bound was given, so nobody is ended")
 type Target struct {
 	Ref *proc.Ref // the Looker's; Run signals and polls it, and does not close it
 	TTY bool      // it has a controlling terminal: HUP is for these
+	In  bool      // it is in the Group of the Options
 }
 
 // Look is the answer of one pass over the processes.
@@ -54,6 +60,20 @@ type Look struct {
 	// pass knew, no entry that vanished while it was read, none that could
 	// not be read, no wrap of the process numbers meanwhile.
 	Clean bool
+	// Alone says that nobody is in the Group of the Options but whom this look
+	// or an earlier one listed, and their children.
+	Alone bool
+}
+
+// Group is a control group. The process that calls Run is not in it.
+type Group interface {
+	// Kill kills everybody in it at once, those included who are being born,
+	// and returns when nobody is left or ctx is over.
+	Kill(ctx context.Context) error
+	// Freeze stops everybody in it, so that KILL alone still acts on them, and
+	// returns when all have stopped or ctx is over; Thaw lets them go on.
+	Freeze(ctx context.Context) error
+	Thaw() error
 }
 
 // Looker finds who is to be ended. The same process comes with the same
@@ -79,6 +99,9 @@ type Options struct {
 	Grace time.Duration
 	// Force is how long to wait after the grace at most. 0: DefaultForce.
 	Force time.Duration
+	// Group holds all or some of those that are to be ended, perhaps with
+	// others; nil: there is none, or it is out of reach.
+	Group Group
 	// Events, if set, is told what happens as it happens, by the goroutine
 	// that called Run, which waits for it.
 	Events func(Event)
@@ -91,8 +114,8 @@ type Options struct {
 // The Report is complete whatever the error; it may say that somebody
 // survived, or that nothing could be verified, without an error. An error is
 // ErrNoBound, the end of ctx (what is stopped by then is continued, unless it
-// was killed already), a failure of epoll, or that of the last look if none
-// could verify.
+// was killed already), a failure of epoll, that of the last look if none could
+// verify, or that of a group which could not be thawed.
 //
 // Run is for one goroutine at a time per Looker. The caller has left the
 // session and the cgroup that it ends, and keeps the references open until
@@ -112,16 +135,17 @@ func Run(ctx context.Context, fs *proc.FS, l Looker, bound func(*proc.Ref) error
 
 	start := time.Now()
 	r := &run{
-		ctx: ctx, fs: fs, looker: l, bound: bound, watch: w, wrap: newWrapWatch(fs), events: o.Events, start: start,
+		ctx: ctx, fs: fs, looker: l, bound: bound, watch: w, wrap: newWrapWatch(fs), group: o.Group, events: o.Events, start: start,
 		graceEnd: start.Add(o.Grace), forceEnd: start.Add(o.Grace + o.Force),
 		known: make(map[*proc.Ref]*process),
 	}
 	verified, err := r.end()
 	r.thaw()
+	r.thawGroup()
 	if err == nil && !verified {
 		err = r.lookErr
 	}
-	if err != nil {
+	if err = errors.Join(err, r.groupErr); err != nil {
 		err = fmt.Errorf("reap: %w", err)
 	}
 	return r.report(verified), err

@@ -59,6 +59,7 @@ const (
 	KindGone     Kind = "gone"       // ID is dead
 	KindGrace    Kind = "grace over" // the polite part is over, Alive are left
 	KindSweep    Kind = "sweep"      // Round: a STOP look begins
+	KindGroup    Kind = "group"      // Signal: what was done to the control group; Err if it could not be
 	KindSurvived Kind = "survived"   // ID, Err: its cause
 	KindVerified Kind = "verified"   // nobody is left
 )
@@ -68,8 +69,8 @@ type Event struct {
 	At     time.Duration // since the start of Run
 	Kind   Kind
 	ID     session.ProcID
-	Signal string
-	Round  int // of the sweep, from 1
+	Signal string // of a group: "KILL", "FREEZE" or "THAW"
+	Round  int    // of the sweep, from 1
 	Alive  int
 	Err    error
 }

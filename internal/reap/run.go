@@ -35,6 +35,7 @@ type run struct {
 	bound                     func(*proc.Ref) error
 	watch                     *watch
 	wrap                      wrapWatch
+	group                     Group
 	events                    func(Event)
 	start, graceEnd, forceEnd time.Time
 
@@ -43,6 +44,11 @@ type run struct {
 	dying []int      // reused by collect
 	// Who is alive and ours to end, and how many of these may not be signalled.
 	living, barred int
+
+	alone  bool // of the last look
+	frozen bool // the group is
+
+	groupErr error // it could not be thawed
 
 	looks    int
 	lookErr  error // of the last look
@@ -93,10 +99,12 @@ func (r *run) polite() (bool, error) {
 // sweep gets ahead of what breeds faster than it could be killed.
 func (r *run) forced() (bool, error) {
 	for {
+		r.seizeGroup()
 		if err := r.sweep(); err != nil {
 			return false, err
 		}
 		killed := r.kill()
+		r.thawGroup()
 		if r.confirmed() {
 			return true, nil
 		}
@@ -170,6 +178,7 @@ func (r *run) look() (fresh []*process, clean bool, err error) {
 	if fresh, err = r.take(found.End); err != nil {
 		return nil, false, err
 	}
+	r.alone = found.Alone && r.lookErr == nil
 
 	clean = found.Clean && r.lookErr == nil && !numbers.wrapped
 	if !clean || !empty || len(fresh) > 0 {

@@ -1,0 +1,49 @@
+package reap
+
+import (
+	"context"
+	"time"
+)
+
+// seizePatience bounds the wait for a group to die or to freeze: what sits in
+// the kernel does neither, and must not hold up the end of the others.
+const seizePatience = time.Second
+
+// seizeGroup takes the group out of the race: it is killed if nobody in it is
+// to be spared, else frozen until thawGroup. If neither can be, its processes
+// are swept like all others.
+func (r *run) seizeGroup() {
+	if r.group == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, seizePatience)
+	defer cancel()
+	if !r.alone {
+		err := r.group.Freeze(ctx)
+		// Who does not stop in time is frozen when it leaves the kernel.
+		r.frozen = err == nil || ctx.Err() != nil
+		r.tell(Event{Kind: KindGroup, Signal: "FREEZE", Err: err})
+		return
+	}
+	err := r.group.Kill(ctx)
+	r.tell(Event{Kind: KindGroup, Signal: "KILL", Err: err})
+	if err != nil && ctx.Err() == nil {
+		return
+	}
+	for _, p := range r.order {
+		if p.in && p.waitedFor() && !p.killed {
+			p.killed = true
+			p.signals = append(p.signals, "KILL")
+		}
+	}
+}
+
+// thawGroup lets go on who was frozen and not killed: those that are spared.
+func (r *run) thawGroup() {
+	if !r.frozen {
+		return
+	}
+	err := r.group.Thaw()
+	r.frozen, r.groupErr = err != nil, err
+	r.tell(Event{Kind: KindGroup, Signal: "THAW", Err: err})
+}
