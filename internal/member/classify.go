@@ -11,7 +11,7 @@ import (
 // belongs to the session or lies within the bound, in the snapshot's order.
 // It is pure; Ref is not set.
 func Classify(t *Target, s *Snapshot) []Finding {
-	c := newClassifier(vetoes())
+	c := newClassifier(vetoesFor(t))
 	c.begin(t, s)
 	c.add(0)
 	var found []Finding
@@ -21,6 +21,13 @@ func Classify(t *Target, s *Snapshot) []Finding {
 		}
 	}
 	return found
+}
+
+func vetoesFor(t *Target) []veto {
+	if t.Login {
+		return loginVetoes()
+	}
+	return vetoes()
 }
 
 // reported: kernel threads, the dead and other people's processes are not,
@@ -35,6 +42,7 @@ func (c *classifier) finding(p *Process, r *ruling, text string) Finding {
 		ID: p.ID, PPID: p.PPID, SID: p.SID, PGID: p.PGID, TTY: p.TTY,
 		Comm: p.Comm, State: p.State, UID: p.UID,
 		Evidence: r.evidence, Member: r.member(), Undecided: r.undecided, Why: text,
+		InScope: within(p.Cgroup, c.t.Entry.Scope),
 	}
 	if r.outside {
 		f.Unkillable = errOutside(p)
@@ -316,6 +324,9 @@ func (c *classifier) explain(i int) ruling {
 	p := c.s.Processes[i]
 	if p.Far {
 		return ruling{}
+	}
+	if c.t.Login {
+		return ruling{why: why{rule: whyOutOfLogin}}
 	}
 	for k := range c.vetoes {
 		v := &c.vetoes[k]

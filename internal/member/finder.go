@@ -38,6 +38,7 @@ type Finder struct {
 	records map[int]*record // by number
 	refs    []*proc.Ref     // all that were ever handed out
 	past    map[session.ProcID]struct{}
+	scope   map[int]struct{} // numbers listed in the login's scope
 	pass    uint64
 	home    [3]string // of the watcher, the leader, the subreaper
 
@@ -96,7 +97,8 @@ func NewFinder(fs *proc.FS, t Target) *Finder {
 		fs: fs, t: t,
 		records: map[int]*record{},
 		past:    map[session.ProcID]struct{}{},
-		class:   newClassifier(vetoes()),
+		scope:   map[int]struct{}{},
+		class:   newClassifier(vetoesFor(&t)),
 	}
 	f.env = newEnvReader(fs.Root(), t.Entry.Markers)
 	f.visit = f.visitEntry
@@ -169,6 +171,9 @@ func (f *Finder) first(ctx context.Context) error {
 	f.now = Pass{Findings: f.now.Findings[:0]}
 	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
 	f.refresh()
+	if err := f.listScope(); err != nil {
+		return fmt.Errorf("find members: %w", err)
+	}
 	if err := f.fs.Entries(0, f.visit); err != nil {
 		return fmt.Errorf("find members: %w", err)
 	}
@@ -203,6 +208,9 @@ func (f *Finder) round(ctx context.Context, base int) (last int, wrapped bool, e
 	}
 	f.low, f.high = last, 0
 	f.newer = f.newer[:0]
+	if err := f.listScope(); err != nil {
+		return 0, false, fmt.Errorf("find members: %w", err)
+	}
 	if err := f.fs.Entries(from, f.gather); err != nil {
 		return 0, false, fmt.Errorf("find members: %w", err)
 	}
@@ -316,7 +324,7 @@ func (f *Finder) finish(clean bool) Pass {
 		}
 		f.now.Findings = append(f.now.Findings, f.finding(r))
 	}
-	f.now.Clean = clean
+	f.now.Clean, f.now.Alone = clean, f.alone()
 	f.forget()
 	return f.now
 }
@@ -326,6 +334,7 @@ func (f *Finder) finding(r *record) Finding {
 		ID: r.ID, PPID: r.PPID, SID: r.SID, PGID: r.PGID, TTY: r.TTY,
 		Comm: r.Comm, State: r.State, UID: r.UID,
 		Evidence: r.ruled.evidence, Member: r.ruled.member(), Undecided: r.ruled.undecided, Why: r.text,
+		InScope: within(r.Cgroup, f.t.Entry.Scope),
 	}
 	switch {
 	case r.ruled.outside:

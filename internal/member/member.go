@@ -37,6 +37,15 @@ type Target struct {
 	// whoever runs hooks, running hooks. Always spared.
 	Self []session.ProcID
 
+	// Login: the session is a whole login that root ends. What is in its scope
+	// belongs to it, whosever it is, and besides that what carries its audit id
+	// or descends from it; the leader, who has to close the login, does not. No
+	// environment is read, and so no marker counts.
+	Login bool
+	// InScope lists the processes of that scope, as numbers to be looked at.
+	// nil: the kernel has no such list, and who runs as another user is not seen.
+	InScope func() ([]int, error)
+
 	// Delegated: also what the login moved into a scope of its own below the
 	// user's service manager.
 	Delegated bool
@@ -89,6 +98,9 @@ type Finding struct {
 	// Why is the rule that decided, in words.
 	Why string
 
+	// InScope: it is in the scope of the login that the session owns.
+	InScope bool
+
 	// Ref is set for members that Full has found, and for nothing else. The
 	// pidfd was opened first, then the evidence was read again, then signal 0
 	// went through: the evidence is that of the process behind the pidfd. It
@@ -114,6 +126,9 @@ type Pass struct {
 	// none was found to be a member that was not known before. No entry was
 	// unreadable, and the process numbers did not wrap.
 	Clean bool
+
+	// Alone: with Login, everybody in its scope is a member.
+	Alone bool
 
 	Fresh    int // members that were found first in this pass
 	Vanished int // entries that were gone when they were read

@@ -38,7 +38,8 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		f.failed(pid, err)
 		return nil
 	}
-	if same && r.Far && !r.Denied && owner == r.owner && owner != 0 {
+	_, listed := f.scope[pid]
+	if same && r.Far && !r.Denied && !listed && owner == r.owner && owner != 0 {
 		f.seen(r)
 		return nil
 	}
@@ -72,7 +73,8 @@ func (f *Finder) place(r *record) error {
 	} else if err := f.readUID(r, false); err != nil {
 		return err
 	} else {
-		r.Far = !f.t.Bound.hasUID(r.UID)
+		_, listed := f.scope[r.ID.PID]
+		r.Far = !listed && !f.t.Bound.hasUID(r.UID)
 	}
 	if r.Far {
 		audit, err := f.fs.Audit(r.ID.PID)
@@ -210,7 +212,7 @@ func (f *Finder) readRest(ctx context.Context, from int) error {
 		if r.Born.IsZero() && parent != nil && parent.ID.PID != 1 && parent.ID.Start <= r.ID.Start {
 			r.Born = parent.ID
 		}
-		if !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !r.unchanged() && !f.isSelf(r) {
+		if !f.t.Login && !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !r.unchanged() && !f.isSelf(r) {
 			f.queue = append(f.queue, r)
 		}
 	}

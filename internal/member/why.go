@@ -60,6 +60,8 @@ const (
 	whyForeignScope
 	whyForeignAudit
 	whyWorker
+	whyLeader
+	whyOutOfLogin
 	whyFounder
 	whyBefore
 	whyAfter
@@ -130,6 +132,10 @@ func (w why) restString() string {
 	switch w.rule {
 	case whyWorker:
 		return "root's, and not started by the session"
+	case whyLeader:
+		return "opened the login, and closes it"
+	case whyOutOfLogin:
+		return "no part of this login"
 	case whyFounder:
 		return "the session was started from it"
 	case whyBefore:
