@@ -85,6 +85,16 @@ func (t Tree) Make(name string) (*Group, error) {
 // Directory is where the hierarchy has the group of that path.
 func (t Tree) Directory(name string) string { return t.root + path.Clean("/"+name) }
 
+// EnterRoot moves the calling process to the root of the hierarchy, out of
+// whatever group it is in. For root.
+func (t Tree) EnterRoot() error {
+	err := os.WriteFile(path.Join(t.root, "cgroup.procs"), []byte("0"), 0)
+	if err != nil {
+		return fmt.Errorf("leave the control group: %w", err)
+	}
+	return nil
+}
+
 // Path is the group's, as in /proc/PID/cgroup.
 func (g *Group) Path() string { return g.path }
 

@@ -88,7 +88,7 @@ func (r *run) request(fresh []*process) {
 // stop stops who was not stopped yet.
 func (r *run) stop() {
 	for _, p := range r.order {
-		if p.waitedFor() && !p.stopped && !(p.in && r.frozen) {
+		if p.waitedFor() && !p.stopped && !p.killed && !(p.in && r.frozen) {
 			p.stopped = true
 			r.send(p, syscall.SIGSTOP)
 		}
