@@ -41,6 +41,7 @@ var table = map[string]row{
 	"internal/proc":          {imports: []string{"internal/session", "internal/linux"}},
 	"internal/proc/proctest": {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
 	"internal/cgroup":        {imports: []string{"internal/linux"}},
+	"internal/logind":        {},
 	"internal/registry":      {imports: []string{"internal/session", "internal/linux"}, deny: []string{"encoding/json", "net", "net/"}},
 	"internal/history":       {imports: []string{"internal/session", "internal/linux", "internal/term"}},
 	"internal/hook":          {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
@@ -66,6 +67,7 @@ var table = map[string]row{
 	"internal/ending": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/policy",
 		"internal/reap", "internal/hook", "internal/config", "internal/history", "internal/engine", "internal/cgroup",
+		"internal/logind",
 		"internal/logindefs",
 	}},
 	"internal/doctor": {imports: []string{"internal/session", "internal/term"}, deny: pure},

@@ -37,11 +37,14 @@ func showPlans(env Env, plans []ending.Plan, asJSON bool, mood string) error {
 
 func planTitle(p ending.Plan) string {
 	title := "session " + string(p.Entry.ID)
+	if p.Login != "" {
+		title = "login " + p.Login + " (session " + p.Entry.ID.Short() + ")"
+	}
 	if p.Entry.Display != "" {
 		title += " on " + p.Entry.Display
 	}
 	title += " of " + p.User
-	if !p.Known {
+	if !p.Known && p.Login == "" {
 		title += " (not registered: known by its marker alone)"
 	}
 	return title
@@ -51,6 +54,7 @@ func planTitle(p ending.Plan) string {
 // processes have the form that they have in a record.
 type planned struct {
 	Session   session.ID        `json:"session"`
+	Login     string            `json:"login,omitempty"` // logind's id
 	User      string            `json:"user"`
 	UID       uint32            `json:"uid"`
 	Display   string            `json:"display,omitempty"`
@@ -63,7 +67,7 @@ func planJSON(plans []ending.Plan) []planned {
 	list := make([]planned, 0, len(plans))
 	for _, p := range plans {
 		out := planned{
-			Session: p.Entry.ID, User: p.User, UID: p.Entry.UID, Display: p.Entry.Display, Reason: p.Reason,
+			Session: p.Entry.ID, Login: p.Login, User: p.User, UID: p.Entry.UID, Display: p.Entry.Display, Reason: p.Reason,
 			Processes: []history.Process{}, Undecided: []history.Process{},
 		}
 		for _, item := range shown(p.Items) {

@@ -231,6 +231,6 @@ x.toml:4:10: hooks.output: "1T" is out of range; from "1K" to "16M"`},
 	{"hostile texts", `scope = "\u001b[2J\u202e"
 "a\nb" = 1
 `, `x.toml:1:9: scope: unknown scope "\x1b[2J\u202e"; valid are session or user
-x.toml:2:1: a\x0ab: unknown key; the keys here are delegated, grace, hooks, keep, log, markers or scope`},
+x.toml:2:1: a\x0ab: unknown key; the keys here are delegated, grace, hooks, keep, log, markers, pam-close or scope`},
 	{"not UTF-8", "scope = \"\xff\"", `x.toml:1:10: scope: invalid UTF-8 character in basic string; save the file as UTF-8`},
 }

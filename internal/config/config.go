@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Scope     session.Scope
 	Grace     time.Duration // between TERM and KILL
+	PAMClose  time.Duration // that the leader of a login has for closing it
 	Markers   []string      // names of further ambient markers
 	Delegated bool          // also end what `systemd-run --user --scope` put aside
 	Hooks     Hooks
@@ -75,7 +76,7 @@ type Position struct {
 func Default() Config {
 	return Config{
 		Scope: session.ScopeSession,
-		Grace: 3 * time.Second,
+		Grace: 3 * time.Second, PAMClose: 10 * time.Second,
 		Hooks: Hooks{Dir: "/etc/Xexit.d", Timeout: 30 * time.Second, Output: 64 << 10, Shield: true},
 		Log:   Log{Syslog: true, File: true},
 	}

@@ -57,6 +57,7 @@ func TestEverything(t *testing.T) {
 	c, dir, err := load(t, "xexit.toml", `
 scope = "user"
 grace = "1m500ms"
+pam-close = "1m"
 markers = ["SITE_SESSION", "SEAT_ID"]
 delegated = true
 hooks = { dir = "/srv/exit.d/", timeout = "1h" }
@@ -78,7 +79,7 @@ after = ["logout", "link-lost"]
 	}
 	file := filepath.Join(dir, "xexit.toml")
 	want := Config{
-		Scope: session.ScopeUser, Grace: time.Minute + 500*time.Millisecond,
+		Scope: session.ScopeUser, Grace: time.Minute + 500*time.Millisecond, PAMClose: time.Minute,
 		Markers: []string{"SITE_SESSION", "SEAT_ID"}, Delegated: true,
 		Hooks: Hooks{Dir: "/srv/exit.d", Timeout: time.Hour, Output: 64 << 10, Shield: true},
 		Log:   Log{Syslog: false, File: true},
@@ -87,7 +88,7 @@ after = ["logout", "link-lost"]
 			Programs: []string{"/usr/lib/R/bin/exec/R", "/opt/sim/**", "/opt/*/bin/run-*"},
 			After:    []session.Reason{session.ReasonLogout, session.ReasonLinkLost},
 			Limits:   Limits{For: 48 * time.Hour, Memory: 3 << 29, CPU: 200, Tasks: 64, Count: 4},
-			From:     Position{file, 9, 3},
+			From:     Position{file, 10, 3},
 		}},
 		Sources: []string{file},
 	}

@@ -43,6 +43,7 @@ func (d *decoder) top() map[string]field {
 	return map[string]field{
 		"scope":     d.scope(&c.Scope),
 		"grace":     d.duration(&c.Grace, 0, 10*time.Minute, "3s"),
+		"pam-close": d.duration(&c.PAMClose, 0, 10*time.Minute, "10s"),
 		"markers":   d.list(&c.Markers, `["SITE_SESSION"]`, true, checkMarker),
 		"delegated": d.boolean(&c.Delegated),
 		"hooks":     d.sub(d.hooks()),

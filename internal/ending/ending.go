@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"xexit/internal/cgroup"
 	"xexit/internal/config"
 	"xexit/internal/linux"
 	"xexit/internal/member"
@@ -69,6 +70,7 @@ const (
 type Host struct {
 	Environ []string
 	Proc    string // root of proc(5)
+	Root    string // root of the file system, for what logind and /etc say
 	Self    string // xexit-main, for the stages it runs of itself
 	UID     uint32 // real uid
 	EUID    uint32
@@ -80,6 +82,7 @@ func ThisHost(environ []string, self string) Host {
 	return Host{
 		Environ: environ,
 		Proc:    "/proc",
+		Root:    "/",
 		Self:    self,
 		UID:     uint32(os.Getuid()),
 		EUID:    uint32(os.Geteuid()),
@@ -102,10 +105,19 @@ func Getenv(environ []string, name string) string {
 	return ""
 }
 
+// subject is a session that is meant.
+type subject struct {
+	registry.Entry
+	known bool   // it is in the registry
+	login string // logind's id, if it is a whole login; else ""
+}
+
 // target is a session that can be looked at: what it is and how to find its members.
 type target struct {
 	entry  registry.Entry
-	known  bool // it is in the registry
+	known  bool
+	login  string
+	group  *cgroup.Group // of the login; nil: there is none
 	finder *member.Finder
 	bound  member.Bound
 	others func() ([]registry.Entry, error) // the user's other live sessions, now
@@ -117,25 +129,29 @@ type target struct {
 
 func (t *target) close() {
 	t.finder.Close()
+	if t.group != nil {
+		_ = t.group.Close()
+	}
 	_ = t.fs.Close()
 }
 
 // open prepares to look at a session. self are processes of xexit that belong
 // to nobody's session.
-func (h Host) open(r *registry.Registry, e registry.Entry, c config.Config, scope session.Scope, waiter int) (*target, error) {
+func (h Host) open(r *registry.Registry, s subject, c config.Config, scope session.Scope, waiter int) (*target, error) {
 	fs, err := proc.New(h.Proc)
 	if err != nil {
 		return nil, err
 	}
+	e := s.Entry
 	h.addMarkers(&e, c.Markers)
-	t := &target{entry: e, fs: fs, user: userName(e.UID), euid: h.EUID}
+	t := &target{entry: e, known: s.known, login: s.login, fs: fs, user: userName(e.UID), euid: h.EUID}
 	self, err := h.self(fs, e, waiter)
 	if err != nil {
 		return nil, errors.Join(err, fs.Close())
 	}
 	t.others = func() ([]registry.Entry, error) { return h.others(r, e) }
 	t.rules, _ = c.Rules(e.UID) // what is odd about them, `xexit check` says
-	root := os.DirFS("/")
+	root := os.DirFS(h.Root)
 	t.bound = bound(e, scope, h.EUID)
 	if h.EUID != 0 {
 		// Without them what runs under the user's own subordinate uids is
@@ -143,14 +159,25 @@ func (h Host) open(r *registry.Registry, e registry.Entry, c config.Config, scop
 		// limit, does not rely on a file for whose a process is.
 		t.bound.SubUIDs, _ = member.SubUIDs(root, t.user, e.UID)
 	}
-	t.finder = member.NewFinder(fs, member.Target{
+	wanted := member.Target{
 		Entry:     e, // the other sessions: see looker
 		Scope:     scope,
 		Bound:     t.bound,
 		Self:      self,
 		Delegated: c.Delegated,
 		Root:      root,
-	})
+	}
+	if t.login != "" {
+		if t.group, err = h.scopeGroup(&e); err != nil {
+			return nil, errors.Join(err, fs.Close())
+		}
+		wanted.Login = true
+		if t.group != nil {
+			wanted.InScope = t.group.PIDs
+		}
+		t.others = func() ([]registry.Entry, error) { return nil, nil } // a login is whole
+	}
+	t.finder = member.NewFinder(fs, wanted)
 	return t, nil
 }
 
@@ -241,6 +268,7 @@ func Detach() bool { return linux.LeadSession() }
 type Plan struct {
 	Entry registry.Entry
 	Known bool
+	Login string // logind's id, if a whole login would end
 	User  string
 	policy.Plan
 }
@@ -255,15 +283,15 @@ func (h Host) Look(ctx context.Context, req Request) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	e, known, err := h.resolve(reg, req.Session)
+	s, err := h.resolve(reg, req.Session)
 	if err != nil {
 		return Plan{}, err
 	}
-	return h.look(ctx, reg, e, known, c, req)
+	return h.look(ctx, reg, s, c, req)
 }
 
-func (h Host) look(ctx context.Context, reg *registry.Registry, e registry.Entry, known bool, c config.Config, req Request) (Plan, error) {
-	t, err := h.open(reg, e, c, scopeOf(req, c), req.Waiter)
+func (h Host) look(ctx context.Context, reg *registry.Registry, s subject, c config.Config, req Request) (Plan, error) {
+	t, err := h.open(reg, s, c, scopeOf(req, c), req.Waiter)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -272,10 +300,11 @@ func (h Host) look(ctx context.Context, reg *registry.Registry, e registry.Entry
 	if err := l.survey(ctx); err != nil {
 		return Plan{}, err
 	}
-	return Plan{Entry: e, Known: known, User: t.user, Plan: l.plan}, nil
+	return Plan{Entry: t.entry, Known: s.known, Login: s.login, User: t.user, Plan: l.plan}, nil
 }
 
-// Sessions plans the end of each of the user's sessions, oldest first.
+// Sessions plans the end of each of the user's sessions, oldest first; for
+// root also of each login of an ordinary user.
 func (h Host) Sessions(ctx context.Context, req Request) ([]Plan, error) {
 	c, err := h.load(req)
 	if err != nil {
@@ -294,13 +323,17 @@ func (h Host) Sessions(ctx context.Context, req Request) ([]Plan, error) {
 		if !l.Live {
 			continue // its end is under way, or its watcher died over it
 		}
-		p, err := h.look(ctx, reg, l.Entry, true, c, req)
+		p, err := h.look(ctx, reg, subject{Entry: l.Entry, known: true}, c, req)
 		if err != nil {
 			return nil, fmt.Errorf("session %s: %w", l.ID, err)
 		}
 		plans = append(plans, p)
 	}
-	return plans, nil
+	if h.EUID != 0 {
+		return plans, nil
+	}
+	logins, err := h.lookAtLogins(ctx, reg, c, req)
+	return append(plans, logins...), err
 }
 
 func (h Host) load(req Request) (config.Config, error) {

@@ -54,12 +54,14 @@ func (l *looker) Look(ctx context.Context) (reap.Look, error) {
 			refs[f.ID] = f.Ref
 		}
 	}
-	look := reap.Look{Clean: pass.Clean}
+	look := reap.Look{Clean: pass.Clean, Alone: pass.Alone}
 	for i := range l.plan.Items {
-		item := &l.plan.Items[i]
+		item, in := &l.plan.Items[i], pass.Findings[i].InScope
 		l.remember(item)
 		if ref := refs[item.ID]; item.Verdict == session.VerdictEnd && ref != nil {
-			look.End = append(look.End, reap.Target{Ref: ref, TTY: item.TTY != 0})
+			look.End = append(look.End, reap.Target{Ref: ref, TTY: item.TTY != 0, In: in})
+		} else if in {
+			look.Alone = false
 		}
 	}
 	return look, err
@@ -140,6 +142,12 @@ func (l *looker) inBound(ref *proc.Ref) error {
 		return nil // kill(2) is the bound: it lets a user reach his own processes only
 	}
 	uid, err := l.target.fs.UID(ref.ID().PID)
+	if err == nil && uid != b.UID && l.target.login != "" {
+		var in bool
+		if in, err = l.target.inScope(ref.ID().PID); in {
+			return nil
+		}
+	}
 	if err != nil {
 		if errors.Is(err, proc.ErrGone) {
 			return nil // the signal will find nobody

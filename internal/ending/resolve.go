@@ -1,7 +1,9 @@
 package ending
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"xexit/internal/logindefs"
@@ -13,41 +15,48 @@ import (
 // beginning of an id, else the one of the environment, by its unique marker or
 // by its display. A session that is not in the registry can still be ended by
 // its unique marker, which is all that is known of it then.
-func (h Host) resolve(reg *registry.Registry, asked string) (e registry.Entry, known bool, err error) {
+// For root it may also be a login, by logind's id.
+func (h Host) resolve(reg *registry.Registry, asked string) (subject, error) {
 	listed, err := reg.List()
 	if err != nil {
-		return e, false, err
+		return subject{}, err
 	}
 	if asked != "" {
 		return h.resolveAsked(listed, asked)
 	}
 	if h.EUID == 0 {
-		return e, false, fmt.Errorf("%w: root must name the session with --session ID (`xexit ps` lists them)", ErrUsage)
+		return subject{}, fmt.Errorf("%w: root must name the session with --session ID (`xexit ps` lists them)", ErrUsage)
 	}
 	if text := h.getenv(session.MarkerName); text != "" {
 		id, err := session.ParseID(text)
 		if err != nil {
-			return e, false, fmt.Errorf("%w: %s in the environment: %w", ErrUsage, session.MarkerName, err)
+			return subject{}, fmt.Errorf("%w: %s in the environment: %w", ErrUsage, session.MarkerName, err)
 		}
 		for _, l := range listed {
 			if l.ID == id {
-				return l.Entry, true, nil
+				return subject{Entry: l.Entry, known: true}, nil
 			}
 		}
-		return h.unregistered(id), false, nil
+		return h.unregistered(id), nil
 	}
 	if display := session.CanonicalDisplay(h.getenv("DISPLAY")); display != "" {
 		for _, l := range listed {
 			if l.Display == display {
-				return l.Entry, true, nil
+				return subject{Entry: l.Entry, known: true}, nil
 			}
 		}
 	}
-	return e, false, fmt.Errorf("%w: this is no session that xexit knows (no %s in the environment, no registered session on this display); name one with --session ID: %s",
+	return subject{}, fmt.Errorf("%w: this is no session that xexit knows (no %s in the environment, no registered session on this display); name one with --session ID: %s",
 		ErrUsage, session.MarkerName, sessionList(listed))
 }
 
-func (h Host) resolveAsked(listed []registry.Listed, asked string) (registry.Entry, bool, error) {
+func (h Host) resolveAsked(listed []registry.Listed, asked string) (subject, error) {
+	if h.EUID == 0 {
+		// A login's id is not taken for the beginning of another session's.
+		if s, err := h.login(asked); !errors.Is(err, fs.ErrNotExist) {
+			return s, err
+		}
+	}
 	var found []registry.Listed
 	for _, l := range listed {
 		if strings.HasPrefix(string(l.ID), strings.ToLower(asked)) {
@@ -56,20 +65,24 @@ func (h Host) resolveAsked(listed []registry.Listed, asked string) (registry.Ent
 	}
 	switch {
 	case len(found) == 1:
-		return found[0].Entry, true, nil
+		return subject{Entry: found[0].Entry, known: true}, nil
 	case len(found) > 1:
-		return registry.Entry{}, false, fmt.Errorf("%w: %q is the beginning of %d sessions: %s", ErrUsage, asked, len(found), sessionList(found))
+		return subject{}, fmt.Errorf("%w: %q is the beginning of %d sessions: %s", ErrUsage, asked, len(found), sessionList(found))
 	}
 	id, err := session.ParseID(asked)
 	if err != nil {
-		return registry.Entry{}, false, fmt.Errorf("%w: no session %q: %s", ErrUsage, asked, sessionList(listed))
+		there := sessionList(listed)
+		if h.EUID == 0 {
+			there += "; logins: " + h.logins()
+		}
+		return subject{}, fmt.Errorf("%w: no session %q: %s", ErrUsage, asked, there)
 	}
-	return h.unregistered(id), false, nil
+	return h.unregistered(id), nil
 }
 
 // unregistered is a session of which nothing but the marker is known.
-func (h Host) unregistered(id session.ID) registry.Entry {
-	return registry.Entry{ID: id, Marked: true, Audit: session.NoAudit, UID: h.UID, Phase: session.PhaseWatching}
+func (h Host) unregistered(id session.ID) subject {
+	return subject{Entry: registry.Entry{ID: id, Marked: true, Audit: session.NoAudit, UID: h.UID, Phase: session.PhaseWatching}}
 }
 
 func sessionList(listed []registry.Listed) string {
@@ -89,8 +102,9 @@ func sessionList(listed []registry.Listed) string {
 
 // refuse says why a session of this user must not be ended, if so. A system
 // user's processes are told apart by nothing but the subreaper they are below.
-func (h Host) refuse(e registry.Entry, limits logindefs.Range, scope session.Scope) error {
-	if scope == session.ScopeUser && (h.EUID == 0 || !limits.Has(e.UID)) {
+func (h Host) refuse(s subject, limits logindefs.Range, scope session.Scope) error {
+	e := &s.Entry
+	if scope == session.ScopeUser && (h.EUID == 0 && s.login == "" || !limits.Has(e.UID)) {
 		return fmt.Errorf("%w: --scope user is for ordinary users (uid %d to %d), not for uid %d", ErrUsage, limits.Min, limits.Max, e.UID)
 	}
 	if e.Subreaper.IsZero() && limits.System(e.UID) {

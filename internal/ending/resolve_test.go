@@ -71,11 +71,12 @@ func TestResolve(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := Host{Environ: tt.environ, UID: 1000, EUID: 1000}
+			h := Host{Environ: tt.environ, UID: 1000, EUID: 1000, Root: t.TempDir()}
 			if strings.HasPrefix(tt.name, "as root") {
 				h.EUID = 0
 			}
-			e, known, err := h.resolve(reg, tt.asked)
+			s, err := h.resolve(reg, tt.asked)
+			e, known := s.Entry, s.known
 			if tt.wrong != "" {
 				if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tt.wrong) {
 					t.Fatalf("error %v, want a usage error with %q", err, tt.wrong)
@@ -116,7 +117,7 @@ func TestRefuse(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := Host{UID: tt.euid, EUID: tt.euid}.refuse(tt.entry, limits, tt.scope)
+			err := Host{UID: tt.euid, EUID: tt.euid}.refuse(subject{Entry: tt.entry}, limits, tt.scope)
 			if (err != nil) != tt.refused {
 				t.Errorf("error %v, want refused %v", err, tt.refused)
 			}

@@ -46,17 +46,16 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 	if err != nil {
 		return Result{}, err
 	}
-	e, known, err := h.resolve(reg, req.Session)
+	s, err := h.resolve(reg, req.Session)
 	if err != nil {
 		return Result{}, err
 	}
-	c, t, err := h.prepare(reg, e, req)
+	c, t, err := h.prepare(reg, s, req)
 	if err != nil {
-		h.recordRefusal(reg, e, req, err, log)
+		h.recordRefusal(reg, s.Entry, req, err, log)
 		return Result{}, err
 	}
 	defer t.close()
-	t.known = known
 	r := h.newRun(t, reg, c, req, log)
 	en := engine.Engine{Claimer: r, Recorder: r, Hooks: hooksOf{r}, Members: membersOf{r}}
 	result, err := en.Run(ctx)
@@ -71,7 +70,7 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 }
 
 // prepare is everything that can still forbid the end.
-func (h Host) prepare(reg *registry.Registry, e registry.Entry, req Request) (config.Config, *target, error) {
+func (h Host) prepare(reg *registry.Registry, s subject, req Request) (config.Config, *target, error) {
 	c, err := h.load(req)
 	if err != nil {
 		return c, nil, err
@@ -80,11 +79,18 @@ func (h Host) prepare(reg *registry.Registry, e registry.Entry, req Request) (co
 	if err != nil {
 		return c, nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	if err := h.refuse(e, limits, scopeOf(req, c)); err != nil {
+	if err := h.refuse(s, limits, scopeOf(req, c)); err != nil {
 		return c, nil, err
 	}
-	t, err := h.open(reg, e, c, scopeOf(req, c), req.Waiter)
-	return c, t, err
+	t, err := h.open(reg, s, c, scopeOf(req, c), req.Waiter)
+	if err != nil || t.login == "" {
+		return c, t, err
+	}
+	if err := t.leaveScope(); err != nil {
+		t.close()
+		return c, nil, err
+	}
+	return c, t, nil
 }
 
 // recordRefusal notes that a session was not ended, and why: nobody may be at
@@ -287,19 +293,28 @@ func (r hooksOf) Run(ctx context.Context) error {
 		r.tell(Step{Kind: StepHook, What: fmt.Sprintf("hook %s refused: %s", f.Name, f.Reason)})
 		r.log.Warn("hook refused", "hook", f.Name, "why", f.Reason)
 	}
-	env := hook.Environ(r.host.Environ, hook.Vars{
+	vars := hook.Vars{
 		Session: r.target.entry.ID,
 		Reason:  r.record.Reason,
 		User:    r.target.user,
 		Display: r.target.entry.Display,
 		Client:  r.record.Client,
 		Phase:   session.PhaseEnding,
-	})
+	}
+	env := hook.Environ(r.host.Environ, vars)
 	options := hook.Options{
 		Deadline:  r.config.Hooks.Timeout,
 		OutputCap: int(r.config.Hooks.Output),
 		Shield:    r.config.Hooks.Shield,
 		Protect:   r.protected(),
+	}
+	if r.target.login != "" && len(specs) > 0 {
+		u, failed := r.host.account(ctx, r.target.entry.UID)
+		if failed != nil { // as root they would be somebody else's scripts
+			return errors.Join(err, fmt.Errorf("hooks are not run: %w", failed))
+		}
+		options.As, options.Shield = &u.Credential, false // nobody but root can signal us
+		env = hook.Environ(u.environ(r.target), vars)
 	}
 	for _, spec := range specs {
 		result := hook.Run(ctx, spec, env, options)
@@ -340,11 +355,17 @@ func (r membersOf) End(ctx context.Context) (engine.Left, error) {
 	if r.req.Grace > 0 {
 		grace = r.req.Grace
 	}
-	report, err := reap.Run(ctx, r.target.fs, r.looker, r.looker.inBound, reap.Options{
-		Grace:  grace,
-		Events: r.progress,
+	o := reap.Options{Grace: grace, Events: r.progress}
+	if r.target.group != nil {
+		o.Group = r.target.group
+	}
+	var report reap.Report
+	var err error
+	r.target.urgently(func() {
+		report, err = reap.Run(ctx, r.target.fs, r.looker, r.looker.inBound, o)
 	})
 	r.looker.fill(&r.record, report)
+	err = errors.Join(err, r.target.awaitLeader(r.config.PAMClose), r.stopManager(ctx))
 	return engine.Left{Survivors: len(r.record.Survivors), Verified: report.Verified}, err
 }
 

@@ -53,6 +53,10 @@ type Options struct {
 	// to spare their successor.
 	Protect []int
 
+	// As is who the hook runs as, if not the user of this process, which is root
+	// then. The hook must be his or root's.
+	As *syscall.Credential
+
 	numbered bool // do without what kernel 6.9 can do for process groups
 }
 

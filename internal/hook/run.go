@@ -62,7 +62,11 @@ func run(ctx context.Context, spec Spec, env []string, o Options) Result {
 		deadline: time.Now().Add(o.Deadline),
 		members:  map[int]member{},
 	}
-	v, err := verifyHook(spec.Path, os.Geteuid())
+	uid := os.Geteuid()
+	if o.As != nil {
+		uid = int(o.As.Uid)
+	}
+	v, err := verifyHook(spec.Path, uid)
 	if err != nil {
 		r.res.Refused = err.Error()
 		return r.res

@@ -50,10 +50,10 @@ func start(c command, env []string, o Options) (*child, error) {
 		// The running file itself, also if it was replaced or removed by now.
 		c = command{"/proc/self/exe", stageArgs(c)}
 	}
-	err = h.fork(c, env, files)
+	err = h.fork(c, env, files, o.As)
 	if errors.Is(err, syscall.ENOEXEC) {
 		if shell := c.byShell(); shell != nil {
-			err = h.fork(*shell, env, files)
+			err = h.fork(*shell, env, files, o.As)
 		}
 	}
 	if err != nil {
@@ -63,11 +63,11 @@ func start(c command, env []string, o Options) (*child, error) {
 	return h, nil
 }
 
-func (h *child) fork(c command, env []string, files []uintptr) error {
+func (h *child) fork(c command, env []string, files []uintptr, as *syscall.Credential) error {
 	pidfd := -1
 	pid, _, err := syscall.StartProcess(c.path, c.argv, &syscall.ProcAttr{
 		Dir: "/", Env: env, Files: files,
-		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
+		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd, Credential: as},
 	})
 	if err != nil {
 		return fmt.Errorf("execute %s: %w", c.path, err)

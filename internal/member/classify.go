@@ -136,7 +136,7 @@ func (c *classifier) add(from int) {
 		c.noteShared(processes[i])
 	}
 	c.owns = ownsLogin(c.t) && !c.sharesLogin()
-	c.sole = c.t.Scope == session.ScopeUser && len(c.t.Others) == 0 && !c.s.Logins.otherLive(&c.t.Entry)
+	c.sole = c.t.Scope == session.ScopeUser && len(c.t.Others) == 0 && !c.s.Logins.OtherLive(&c.t.Entry)
 	for i := from; i < len(processes); i++ {
 		p := processes[i]
 		if c.isAnchor(p) {

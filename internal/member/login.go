@@ -16,12 +16,11 @@ func loginVetoes() []veto {
 		{name: "self", strikes: all, says: isSelf},
 		{name: "system", strikes: all, says: isSystem},
 		{name: "leader", strikes: all, says: isLeader},
-		{name: "manager", strikes: unscoped, says: isUnderManager},
+		{name: "manager", strikes: unscoped | sole, says: isUnderManager}, // goes down through systemd
 		{name: "other login", strikes: unscoped, says: isInForeignScope},
 		{name: "service", strikes: unscoped, says: isInSystemService},
 		{name: "other audit id", strikes: session.ByDescent, says: hasForeignAudit},
 		{name: "after", strikes: sole, says: startedAfter},
-		{name: "sole: manager", strikes: sole, says: isKeptByManager},
 		{name: "sole: elsewhere", strikes: sole, says: isOutOfSlice},
 		{name: "sole: live login", strikes: sole, says: isInLiveLogin},
 		{name: "sole: other audit id", strikes: sole, says: hasAuditWithoutLogind},

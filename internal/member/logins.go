@@ -3,12 +3,14 @@ package member
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"strconv"
 	"strings"
 
 	"xexit/internal/registry"
+	"xexit/internal/session"
 )
 
 // Where systemd keeps its state, below the root of the file system. The files
@@ -19,14 +21,22 @@ const (
 	lingerDir   = "var/lib/systemd/linger"
 )
 
-// Login is one of the user's logins, as logind knows it.
+// Login is a login as logind knows it.
 type Login struct {
-	ID     string // of the session: "4", "c1"
-	Scope  string // its unit: "session-4.scope"
-	Class  string // "user", "background", "manager", …
-	State  string // "active", "online", "closing"
-	Leader int    // process
+	ID      string // of the session: "4", "c1"
+	UID     uint32
+	Scope   string // its unit: "session-4.scope"
+	Class   string // "user", "background", "manager", …
+	Type    string // "tty", "x11", "wayland", …
+	State   string // "active", "online", "closing"
+	Display string // "" if it has none
+	Leader  int    // process
+	Audit   uint32 // session.NoAudit if logind does not know it
 }
+
+// User reports whether a person logged in: not a service manager, a greeter or
+// a batch job.
+func (l *Login) User() bool { return strings.HasPrefix(l.Class, "user") }
 
 // Logins is what logind says of one user.
 type Logins struct {
@@ -64,24 +74,81 @@ func ReadLogins(root fs.FS, uid uint32) (Logins, error) {
 			continue // the FIFO that holds a session, or a file being written
 		}
 		l.Known = true
-		keys, err := readKeys(root, path.Join(sessionsDir, entry.Name()))
+		login, err := ReadLogin(root, entry.Name())
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) { // it has just gone
 				errs = append(errs, err)
 			}
 			continue
 		}
-		if keys["UID"] != strconv.FormatUint(uint64(uid), 10) {
-			continue
+		if login.UID == uid {
+			l.List = append(l.List, login)
 		}
-		leader, _ := strconv.Atoi(keys["LEADER"])
-		l.List = append(l.List, Login{
-			ID: entry.Name(), Scope: keys["SCOPE"], Class: keys["CLASS"], State: keys["STATE"], Leader: leader,
-		})
 	}
 	l.Lingers = lingers(root, user["NAME"], uid)
 	l.Unsure = len(errs) > 0
 	return l, errors.Join(errs...)
+}
+
+// ListLogins reads all logins of a host, in no order. A host without logind
+// has none. One that cannot be read is in the error; the others are returned.
+func ListLogins(root fs.FS) (list []Login, err error) {
+	entries, err := fs.ReadDir(root, sessionsDir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var errs []error
+	for _, entry := range entries {
+		if entry.IsDir() || !isLoginID(entry.Name()) {
+			continue
+		}
+		login, err := ReadLogin(root, entry.Name())
+		switch {
+		case err == nil:
+			list = append(list, login)
+		case !errors.Is(err, fs.ErrNotExist): // it has just gone
+			errs = append(errs, err)
+		}
+	}
+	return list, errors.Join(errs...)
+}
+
+// ReadLogin reads what logind knows of one login. fs.ErrNotExist: it does not
+// know one of that id.
+func ReadLogin(root fs.FS, id string) (Login, error) {
+	if !isLoginID(id) {
+		return Login{}, fmt.Errorf("read login %q: %w", id, fs.ErrNotExist)
+	}
+	keys, err := readKeys(root, path.Join(sessionsDir, id))
+	if err != nil {
+		return Login{}, fmt.Errorf("read login %s: %w", id, err)
+	}
+	uid, err := strconv.ParseUint(keys["UID"], 10, 32)
+	if err != nil {
+		return Login{}, fmt.Errorf("read login %s: UID: %w", id, err)
+	}
+	l := Login{
+		ID: id, UID: uint32(uid), Scope: keys["SCOPE"], Class: keys["CLASS"], Type: keys["TYPE"],
+		State: keys["STATE"], Display: keys["DISPLAY"], Audit: session.NoAudit,
+	}
+	l.Leader, _ = strconv.Atoi(keys["LEADER"]) // 0: not known
+	if audit, err := strconv.ParseUint(keys["AUDIT"], 10, 32); err == nil && audit != 0 {
+		l.Audit = uint32(audit)
+	}
+	return l, nil
+}
+
+// isLoginID: letters and digits, as logind makes them.
+func isLoginID(name string) bool {
+	for _, c := range []byte(name) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // lingers: there is a file with the user's name. Without the name, which a
@@ -129,15 +196,15 @@ func readKeys(root fs.FS, name string) (map[string]string, error) {
 	return keys, lines.Err()
 }
 
-// otherLive reports whether logind holds another login of the user for live:
+// OtherLive reports whether logind holds another login of the user for live:
 // a user's, not a service manager's or a batch job's, and not on its way out.
-func (l *Logins) otherLive(e *registry.Entry) bool {
+func (l *Logins) OtherLive(e *registry.Entry) bool {
 	if l.Unsure {
 		return true
 	}
 	for i := range l.List {
 		g := &l.List[i]
-		if strings.HasPrefix(g.Class, "user") && g.State != "closing" && !g.is(e) {
+		if g.User() && g.State != "closing" && !g.is(e) {
 			return true
 		}
 	}

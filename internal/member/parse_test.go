@@ -77,18 +77,18 @@ func TestReadLogins(t *testing.T) {
 		t.Fatalf("%+v, %v", l, err)
 	}
 	own := registry.Entry{Scope: "/user.slice/user-1000.slice/session-4.scope"}
-	if l.otherLive(&own) {
+	if l.OtherLive(&own) {
 		t.Error("another live login beside ours, a closing, a background and a manager's one")
 	}
 	for name, e := range map[string]registry.Entry{
 		"by leader": {Leader: session.ProcID{PID: 77, Start: 1}},
 		"by marker": {Markers: []session.Marker{{Name: "XDG_SESSION_ID", Value: "4"}}},
 	} {
-		if l.otherLive(&e) {
+		if l.OtherLive(&e) {
 			t.Errorf("%s: our own login counts as another", name)
 		}
 	}
-	if !l.otherLive(&registry.Entry{}) || !l.otherLive(&registry.Entry{Scope: "/x/session-5.scope"}) {
+	if !l.OtherLive(&registry.Entry{}) || !l.OtherLive(&registry.Entry{Scope: "/x/session-5.scope"}) {
 		t.Error("a live login that is not ours does not count")
 	}
 	if !l.closing("session-5.scope") || l.closing("session-4.scope") || l.closing("session-99.scope") {
@@ -124,7 +124,7 @@ func TestReadLoginsElsewhere(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	unsure := Logins{Unsure: true}
-	if !unsure.otherLive(&registry.Entry{}) {
+	if !unsure.OtherLive(&registry.Entry{}) {
 		t.Error("what could not be read may be a live login")
 	}
 }
