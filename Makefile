@@ -6,6 +6,8 @@ DESTDIR ?=
 SYSCONFDIR ?= /etc
 # Rounds of one benchmark, time for each fuzz target.
 BENCH_ROUNDS ?= 15
+# Length of the soak.
+MINUTES      ?= 60
 FUZZTIME     ?= 30s
 
 # A machine set up by hand has Go here and not in PATH; a CI job may have no HOME.
@@ -23,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -116,6 +118,12 @@ realtime: $(SUM)
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
 	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) ./...
+
+# soak-display: random faults on displays of several kinds for an hour. Printed
+# with a result that is wrong is the seed that makes the same choices again.
+soak-display: build
+	@cd tests && CGO_ENABLED=0 go build $(VCS) -o ../bin/soak ./soak
+	@cd tests && exec ../bin/soak -for $(MINUTES)m $(if $(SEED),-seed $(SEED),)
 
 bench: build
 	@cd tests && go run ./bench -rounds $(BENCH_ROUNDS)

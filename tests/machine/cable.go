@@ -152,6 +152,17 @@ func (t *Terminal) Unacked() (bool, error) {
 	return strings.Contains(out, "unacked:"), err
 }
 
+// Settled reports whether all that was sent over the cable is acknowledged,
+// either way.
+func (t *Terminal) Settled() (bool, error) {
+	left, err := t.Unacked()
+	if err != nil || left {
+		return false, err
+	}
+	out, err := t.m.Root(t.at(t, "ss", "-Htin", "dst", t.Near)...)
+	return !strings.Contains(out, "unacked:"), err
+}
+
 // PowerOff takes the power from the terminal: it goes silent, its programs are
 // killed, and its kernel forgets all connections. After PowerOn whatever is
 // still sent to it is answered with a reset.

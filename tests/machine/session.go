@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +47,11 @@ func (m *Machine) Login(l Login) (*Session, error) {
 		if !l.Plain {
 			first = append(below(l.Env), first...)
 		}
-		if _, err := m.Spawn(l.Outer.Socket, home+"/.xsession-errors", agent.Request{
+		log, err := m.xsessionErrors(l.User)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := m.Spawn(l.Outer.Socket, log, agent.Request{
 			Argv: first, Add: l.Env, UID: -1, Dir: home, NewSession: true,
 		}); err != nil {
 			return nil, err
@@ -98,10 +103,24 @@ func (m *Machine) throughPAM(l Login, first []string) error {
 	if !l.Plain {
 		first = append([]string{"/bin/sh", filepath.Dir(Program) + "/Xsession"}, first...)
 	}
-	_, err := m.Spawn(socket, home+"/.xsession-errors", agent.Request{
+	log, err := m.xsessionErrors(l.User)
+	if err != nil {
+		return err
+	}
+	_, err = m.Spawn(socket, log, agent.Request{
 		Argv: first, Env: append(UserEnv(l.User), l.Env...), UID: uid, Dir: home, NewSession: true,
 	})
 	return err
+}
+
+// xsessionErrors is where a user's sessions say what went wrong: a file of his.
+func (m *Machine) xsessionErrors(user string) (string, error) {
+	name := Home(user) + "/.xsession-errors"
+	f, err := os.OpenFile(m.Path(name), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	return name, errors.Join(f.Chown(Users[user], Users[user]), f.Close())
 }
 
 // Spawn starts a program that stays, with its output in a file of the machine.
@@ -158,7 +177,7 @@ func (m *Machine) Registered(s *Session) map[string]string {
 				entry[key], _ = strconv.Unquote(quoted)
 			}
 		}
-		if marker != "" && entry["id"] == marker || marker == "" && display != "" && entry["display"] == display {
+		if marker != "" && entry["id"] == marker || marker == "" && display != "" && entry["display"] == strings.TrimSuffix(display, ".0") {
 			return entry
 		}
 	}

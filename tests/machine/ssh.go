@@ -112,6 +112,10 @@ func (m *Machine) SSH(l SSHLogin) (*SSH, error) {
 	if s.Server, err = s.Terminal.Xvfb(l.Name, "guest", l.Server...); err != nil {
 		return nil, err
 	}
+	errorsTo, err := m.xsessionErrors(l.User)
+	if err != nil {
+		return nil, err
+	}
 	first := Program + " agent " + s.Socket
 	if !l.Plain {
 		first = "/bin/sh " + filepath.Dir(Program) + "/Xsession " + first
@@ -126,7 +130,7 @@ func (m *Machine) SSH(l SSHLogin) (*SSH, error) {
 	if s.Client, err = m.Spawn(RootSocket, log, agent.Request{
 		Argv: s.Terminal.Command("guest", "ssh", "-F", "none", "-X", "-o", trust, "-i", sshKeys+"/user", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
 			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", l.User+"@"+to,
-			"exec "+first+" 2>>$HOME/.xsession-errors"),
+			"exec "+first+" 2>>"+errorsTo),
 		Env:        append(UserEnv("guest"), "DISPLAY=127.0.0.1:"+number, "XAUTHORITY="+s.Server.Authority),
 		NewSession: true,
 	}); err != nil {
