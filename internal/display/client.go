@@ -211,16 +211,16 @@ func (c *client) unsent(cause error) {
 func (c *client) join() error {
 	c.ready = true
 	c.to.joined(c)
-	return c.open()
+	return c.gone()
 }
 
 // tell passes on what the display said, after join.
 func (c *client) tell(o Observation) error {
 	c.to.said(c, o)
-	return c.open()
+	return c.gone()
 }
 
-func (c *client) open() error {
+func (c *client) gone() error {
 	if c.sock == nil {
 		return errClosed
 	}

@@ -63,7 +63,7 @@ func (x *x11Protocol) noOp() { x.NoOperation() }
 
 // event handles one event of the server.
 func (x *x11Protocol) event(e x11.Event) error {
-	if err := x.client.open(); err != nil {
+	if err := x.client.gone(); err != nil {
 		return err
 	}
 	if !x.client.ready {
