@@ -10,6 +10,9 @@ need() { # need COMMAND PACKAGE
 }
 need Xvfb xvfb
 need Xephyr xserver-xephyr
+need Xvnc tigervnc-standalone-server
+need Xwayland xwayland
+need weston weston
 need xprop x11-utils
 need xset x11-xserver-utils
 need xauth xauth

@@ -52,6 +52,7 @@ type client struct {
 	key       uint64
 	link      Link
 	addr      address
+	server    int // pid of who listens on its unix socket; 0: unknown
 	connected bool
 	writing   bool // waits to be writable
 	ready     bool // joined
@@ -81,6 +82,9 @@ func (c *client) dial() (err error) {
 		return err
 	}
 	c.connected = !pending
+	if c.link == Local {
+		c.server, _ = c.sock.PeerPID() // in no pid namespace of ours: 0
+	}
 	return nil
 }
 
@@ -242,7 +246,7 @@ func feedOutcome(err error) Outcome {
 	case errors.Is(err, errOther):
 		return OtherDisplay
 	case !errors.As(err, &r):
-		return Dropped
+		return outcome(err)
 	case r.TooMany():
 		return Full
 	}

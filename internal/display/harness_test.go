@@ -67,6 +67,13 @@ func (j *journal) has(s State) bool {
 	return false
 }
 
+// count is how many reports there were.
+func (j *journal) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.states)
+}
+
 // watching is a Watch whose Run is under way.
 type watching struct {
 	*Watch

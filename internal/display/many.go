@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
-	"xexit/internal/display/x11"
 	"xexit/internal/linux"
 )
 
@@ -259,54 +257,21 @@ func (s *Set) Close() error {
 func (t *target) prepare(ctx context.Context, o Options) error {
 	if o.Name == "" {
 		return &RefusedError{
-			Kind: NoDisplay, Err: errors.New("no display to watch: DISPLAY is not set"),
-			Remedy: "start xexit from within the X session, or set DISPLAY",
+			Kind: NoDisplay, Err: errors.New("no display to watch: neither DISPLAY nor WAYLAND_DISPLAY is set"),
+			Remedy: "start xexit from within the session, or set one of them",
 		}
 	}
-	name, err := x11.ParseName(o.Name)
-	if err != nil {
-		return &RefusedError{Kind: BadName, Err: err, Remedy: "correct DISPLAY"}
-	}
-	addrs, err := resolve(ctx, name)
-	if err != nil {
-		return fmt.Errorf("display %q: %w", o.Name, err)
-	}
-	entries, authErr := authority(ctx, o)
-	t.label, t.number, t.addrs, t.tell, t.authErr = o.Name, name.Number, addrs, o.Report, authErr
-	cookie := cookies(entries, addrs, name.Number)
-	t.speak = func(t *target, c *client) protocol {
-		return newX11(c, name.Screen, cookie(c.addr), t.token)
-	}
+	t.label, t.tell = o.Name, o.Report
 	t.times = func(link Link) Thresholds {
 		return NewThresholds(link, o.Interval, o.LostAfter, o.BlindAfter, o.HungAfter)
 	}
 	if o.LeaderPidFD > 0 {
 		t.leader = o.LeaderPidFD
 	}
-	return nil
-}
-
-// cookies finds those of a display's addresses. The file they come from may
-// hold a thousand others, which are not kept.
-func cookies(entries []x11.Entry, addrs []address, number int) func(address) []byte {
-	hostname, _ := os.Hostname() // without it local cookies are found by their number
-	found := make([][]byte, len(addrs))
-	same := true
-	for i, a := range addrs {
-		found[i] = x11.FindCookie(entries, x11.Endpoint{IP: a.ip, Hostname: hostname, Number: number})
-		same = same && string(found[i]) == string(found[0])
+	if o.Wayland {
+		return t.prepareWayland(o)
 	}
-	if same {
-		return func(address) []byte { return found[0] }
-	}
-	return func(want address) []byte {
-		for i, a := range addrs {
-			if string(a.ip) == string(want.ip) {
-				return found[i]
-			}
-		}
-		return nil
-	}
+	return t.prepareX11(ctx, o)
 }
 
 // openError is why t could not be opened, for the caller.

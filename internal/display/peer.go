@@ -2,8 +2,10 @@ package display
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
+	"syscall"
 
 	"xexit/internal/linux"
 )
@@ -20,19 +22,45 @@ type peer struct {
 func (p *peer) open(c *client) {
 	p.close()
 	*p = peer{}
-	if c.link != Local || c.sock == nil {
+	if c.server == 0 {
 		return
 	}
-	pid, err := c.sock.PeerPID()
-	if err != nil || pid <= 0 {
-		return // in no pid namespace of ours
-	}
-	p.pid = pid
-	fd, err := linux.OpenPidFD(pid)
+	p.pid = c.server
+	fd, err := linux.OpenPidFD(p.pid)
 	if err == nil {
 		p.fd = fd
 	}
 	p.unable = outcome(err) == Unable
+}
+
+// serves reports whether a new connection to the display leads to the same
+// listening socket, as far as that can be known: whoever called listen is told
+// by number, and a number means the same process as long as that lives. One
+// that has exited may have left its socket to a child, who serves it; then
+// nobody has that number. Where the kernel tells no number (another pid
+// namespace), there is nothing to compare, and the display counts as the same.
+// An error says that this process could not look.
+func (p *peer) serves(c *client) (bool, error) {
+	if c.server != p.pid {
+		return false, nil
+	}
+	if p.pid == 0 || p.fd != nil && !dead(p.fd) {
+		return true, nil
+	}
+	now, err := linux.OpenPidFD(p.pid)
+	switch {
+	case errors.Is(err, syscall.ESRCH):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	defer func() { _ = now.Close() }() // a reference only
+	return dead(now), nil
+}
+
+func dead(fd *linux.PidFD) bool {
+	yes, err := linux.Readable(fd.FD())
+	return err == nil && yes
 }
 
 func (p *peer) close() {
@@ -48,11 +76,7 @@ func (p *peer) look() Peer {
 	if p.fd == nil {
 		return PeerUnknown
 	}
-	dead, err := linux.Readable(p.fd.FD())
-	if err != nil {
-		return PeerUnknown
-	}
-	if dead {
+	if dead(p.fd) {
 		return PeerDead
 	}
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")

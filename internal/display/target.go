@@ -34,6 +34,7 @@ type target struct {
 	cur, next *client
 	rest      []address // what next has not tried yet
 	token     string
+	tokenless bool // no token can be left: who listens tells the display from another
 	peer      peer
 	leaderKey uint64
 
@@ -175,6 +176,11 @@ func (t *target) lost(c *client, o Outcome, cause error) {
 		if o == NobodyThere || !c.connected {
 			t.connectNext(cause)
 			return
+		}
+		if o == Dropped && t.tokenless && t.begun {
+			if same, err := t.peer.serves(c); same || err != nil {
+				o = Full // it is there, as far as can be seen, and does not let us in
+			}
 		}
 		t.result(o, cause)
 	}

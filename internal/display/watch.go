@@ -15,7 +15,8 @@ const readable = linux.EpollIn
 
 // Options say what to watch and how. Times of 0 are the defaults.
 type Options struct {
-	Name      string // DISPLAY
+	Name      string // as in DISPLAY, or the path of a Wayland socket
+	Wayland   bool   // it is the latter
 	Authority string // XAUTHORITY; "" is Home/.Xauthority
 	Home      string
 

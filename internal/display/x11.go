@@ -1,6 +1,10 @@
 package display
 
 import (
+	"context"
+	"fmt"
+	"os"
+
 	"xexit/internal/display/x11"
 )
 
@@ -30,6 +34,47 @@ const (
 	tagClients
 	tagMark
 )
+
+// prepareX11 looks up where a display is and what lets one in.
+func (t *target) prepareX11(ctx context.Context, o Options) error {
+	name, err := x11.ParseName(o.Name)
+	if err != nil {
+		return &RefusedError{Kind: BadName, Err: err, Remedy: "correct DISPLAY"}
+	}
+	if t.addrs, err = resolve(ctx, name); err != nil {
+		return fmt.Errorf("display %q: %w", o.Name, err)
+	}
+	entries, authErr := authority(ctx, o)
+	t.number, t.authErr = name.Number, authErr
+	cookie := cookies(entries, t.addrs, name.Number)
+	t.speak = func(t *target, c *client) protocol {
+		return newX11(c, name.Screen, cookie(c.addr), t.token)
+	}
+	return nil
+}
+
+// cookies finds those of a display's addresses. The file they come from may
+// hold a thousand others, which are not kept.
+func cookies(entries []x11.Entry, addrs []address, number int) func(address) []byte {
+	hostname, _ := os.Hostname() // without it local cookies are found by their number
+	found := make([][]byte, len(addrs))
+	same := true
+	for i, a := range addrs {
+		found[i] = x11.FindCookie(entries, x11.Endpoint{IP: a.ip, Hostname: hostname, Number: number})
+		same = same && string(found[i]) == string(found[0])
+	}
+	if same {
+		return func(address) []byte { return found[0] }
+	}
+	return func(want address) []byte {
+		for i, a := range addrs {
+			if string(a.ip) == string(want.ip) {
+				return found[i]
+			}
+		}
+		return nil
+	}
+}
 
 // x11Protocol speaks X11 for a client.
 //

@@ -36,14 +36,31 @@ const (
 )
 
 func (c *client) serve() {
-	s := c.server
-	defer s.running.Done()
+	defer c.server.running.Done()
 	defer c.leave()
+	c.server.speak(c)
+}
+
+// begin lets what is queued be sent from now on.
+func (c *client) begin() {
+	c.server.running.Add(1)
+	go c.write()
+}
+
+func x11() language {
+	flood := make([]byte, 32*1024)
+	for i := 0; i < len(flood); i += 32 {
+		flood[i] = 22 // ConfigureNotify
+	}
+	return language{(*client).speakX11, flood}
+}
+
+func (c *client) speakX11() {
 	if !c.setup() {
 		return
 	}
-	s.running.Add(1)
-	go c.write()
+	c.begin()
+	s := c.server
 	var head [4]byte
 	for {
 		if _, err := io.ReadFull(c.conn, head[:]); err != nil {
@@ -373,13 +390,9 @@ func (c *client) send(p []byte) error {
 		_, _ = c.conn.Write(p[:len(p)/2]) // and that is all
 		return os.ErrClosed
 	case Endless:
-		flood := make([]byte, 32*1024)
-		for i := 0; i < len(flood); i += 32 {
-			flood[i] = 22 // ConfigureNotify
-		}
 		for _, err := c.conn.Write(p); err == nil; {
 			var n int
-			n, err = c.conn.Write(flood)
+			n, err = c.conn.Write(c.server.flood)
 			c.server.mu.Lock()
 			c.server.flooded += n
 			c.server.mu.Unlock()

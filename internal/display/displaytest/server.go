@@ -1,7 +1,8 @@
 // Package displaytest is a small X server without a screen, for tests and for
 // the demonstration: a real unix socket that real clients connect to, with
-// properties, PropertyNotify, X-Resource and faults on demand. It draws
-// nothing and is no reference for the protocol; it is not part of the watcher.
+// properties, PropertyNotify, X-Resource and faults on demand; and the same for
+// a Wayland compositor, as far as wl_display goes. It draws nothing and is no
+// reference for either protocol; it is not part of the watcher.
 package displaytest
 
 import (
@@ -28,7 +29,7 @@ type Mode int
 const (
 	Healthy  Mode = iota
 	Frozen        // accepts connections and reads, and answers nothing; nothing is lost meanwhile
-	Refuse        // refuses new clients, with the reason given to SetRefusal
+	Refuse        // refuses new clients, with the reason given to SetRefusal; a compositor: whatever they ask
 	Garbage       // answers every request with random-looking bytes
 	Slow          // answers byte by byte
 	Truncate      // sends half of every answer and closes
@@ -40,6 +41,8 @@ type Server struct {
 	display  string
 	listener net.Listener
 	options  Options
+	speak    func(*client) // X11 or Wayland, up to the connection's end
+	flood    []byte        // what Endless sends
 
 	mu       sync.Mutex
 	changed  *sync.Cond // mode or closed
@@ -99,7 +102,17 @@ func StartWith(where string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start fake display: %w", err)
 	}
-	return serve(listener, display, o), nil
+	return serve(listener, display, o, x11()), nil
+}
+
+// StartWayland starts a compositor, whose socket "wayland-0" is made in a
+// directory; Display is its path.
+func StartWayland(dir string) (*Server, error) {
+	listener, err := net.Listen("unix", filepath.Join(dir, "wayland-0"))
+	if err != nil {
+		return nil, fmt.Errorf("start fake compositor: %w", err)
+	}
+	return serve(listener, listener.Addr().String(), Options{}, wayland()), nil
 }
 
 // StartTCP starts a server on a TCP address such as "127.0.0.1:6005"; its
@@ -114,12 +127,18 @@ func StartTCP(address string, o Options) (*Server, error) {
 	if tcp.IP.To4() == nil {
 		host = "[" + host + "]"
 	}
-	return serve(listener, fmt.Sprintf("%s:%d", host, tcp.Port-6000), o), nil
+	return serve(listener, fmt.Sprintf("%s:%d", host, tcp.Port-6000), o, x11()), nil
 }
 
-func serve(l net.Listener, display string, o Options) *Server {
+// language is what differs between an X server and a compositor.
+type language struct {
+	speak func(*client)
+	flood []byte
+}
+
+func serve(l net.Listener, display string, o Options, spoken language) *Server {
 	s := &Server{
-		display: display, listener: l, options: o,
+		display: display, listener: l, options: o, speak: spoken.speak, flood: spoken.flood,
 		clients: map[*client]struct{}{}, nextBase: 0x200000,
 		atoms: map[string]uint32{}, requests: map[byte]int{},
 	}
@@ -138,7 +157,7 @@ func newWindow(owner *client) *window {
 	return &window{owner: owner, property: map[uint32]property{}, watchers: map[*client]struct{}{}}
 }
 
-// Display is what DISPLAY has to hold.
+// Display is what DISPLAY or WAYLAND_DISPLAY has to hold.
 func (s *Server) Display() string { return s.display }
 
 func (s *Server) accept() {
@@ -242,7 +261,8 @@ func (s *Server) RootProperty(name string) string {
 	return string(s.windows[rootWindow].property[s.atomLocked(name)].value)
 }
 
-// Requests is how many requests with an opcode have come.
+// Requests is how many requests with an opcode have come; a compositor counts
+// those of wl_display.
 func (s *Server) Requests(opcode byte) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

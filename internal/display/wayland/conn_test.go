@@ -73,7 +73,7 @@ func TestSync(t *testing.T) {
 	feed(true, event(3, 0, 5))
 	feed(false, event(3, 0, 5)) // nobody asked
 	c.Sync()
-	c.Sent(5) // in pieces
+	c.Sent(5)         // in pieces
 	expect(at(2)[5:]) // 2 is free by now
 }
 
