@@ -17,6 +17,7 @@ const (
 	propertyToken = "XEXIT_GENERATION"
 	propertyMark  = "XEXIT_WATCHER"
 	markValue     = "1"
+	atomOwn       = "XEXIT_GENERATION_" // and the token: an atom, for whom the root window is read-only
 
 	maxValue  = 16 // of LTSP_XEXIT: longer means nothing
 	tokenSize = 32 // hexadecimal digits
@@ -27,6 +28,7 @@ const (
 	tagAtomValue x11.Tag = iota + 1
 	tagAtomToken
 	tagAtomMark
+	tagAtomOwn
 	tagExtension
 	tagVersion
 	tagToken
@@ -84,6 +86,7 @@ type x11Protocol struct {
 	client *client
 	screen int
 	want   string // token to find; "" on the first connection, which sets one
+	own    string // atom that is the token where the property cannot be
 
 	base, mask uint32 // of this client's resource ids
 	root       uint32

@@ -2,6 +2,7 @@ package display
 
 import (
 	"fmt"
+	"strings"
 
 	"xexit/internal/display/x11"
 	"xexit/internal/linux"
@@ -18,12 +19,7 @@ func (x *x11Protocol) introduce(e x11.Event) error {
 	case x11.SetupDone:
 		x.greet(e)
 	case x11.AtomReply:
-		x.atoms[e.Tag-tagAtomValue] = e.Atom
-		if e.Tag == tagAtomMark {
-			x.mark()
-			x.GetProperty(tagToken, x.root, x.atoms[1], tokenSize)
-			x.GetProperty(tagValue, x.root, x.atoms[0], maxValue)
-		}
+		return x.atom(e)
 	case x11.ExtensionReply:
 		if e.Present {
 			x.QueryResourceVersion(tagVersion, e.Major)
@@ -33,7 +29,7 @@ func (x *x11Protocol) introduce(e x11.Event) error {
 	case x11.PropertyReply:
 		return x.property(e)
 	case x11.ErrorReply:
-		if e.Tag >= tagAtomValue && e.Tag <= tagAtomMark || e.Tag == tagToken || e.Tag == tagValue {
+		if e.Tag >= tagAtomValue && e.Tag <= tagAtomOwn || e.Tag == tagToken || e.Tag == tagValue {
 			return fmt.Errorf("request %d refused with error %d: %w", e.Opcode, e.Code, x11.ErrProtocol)
 		}
 	}
@@ -67,6 +63,30 @@ func (x *x11Protocol) mark() {
 	x.ChangeProperty(x11.Replace, window, x.atoms[2], x11.AtomString, []byte(markValue))
 }
 
+// atom takes the atoms; with the last of them it can be asked for the token.
+func (x *x11Protocol) atom(a x11.AtomReply) error {
+	if a.Tag == tagAtomOwn {
+		if a.Atom == 0 {
+			return fmt.Errorf("%w: it does not know our atom", errOther)
+		}
+		x.client.token = x.own
+		return nil
+	}
+	x.atoms[a.Tag-tagAtomValue] = a.Atom
+	if a.Tag != tagAtomMark {
+		return nil
+	}
+	x.mark()
+	if strings.HasPrefix(x.want, atomOwn) {
+		x.own = x.want
+		x.FindAtom(tagAtomOwn, x.own)
+	} else {
+		x.GetProperty(tagToken, x.root, x.atoms[1], tokenSize)
+	}
+	x.GetProperty(tagValue, x.root, x.atoms[0], maxValue)
+	return nil
+}
+
 // property takes the token and then the value.
 func (x *x11Protocol) property(p x11.PropertyReply) error {
 	if p.Tag == tagValue {
@@ -76,6 +96,14 @@ func (x *x11Protocol) property(p x11.PropertyReply) error {
 		}
 		return nil
 	}
+	if p.Type == 0 && x.own != "" {
+		// It was written and is not there: an untrusted client (ssh -X) may not
+		// write on the root window. But it may make atoms, and they go with the
+		// generation of the server, too (SECURITY extension specification).
+		x.InternAtom(tagAtomOwn, x.own)
+		x.GetProperty(tagValue, x.root, x.atoms[0], maxValue)
+		return nil
+	}
 	if p.Type == 0 && x.want == "" {
 		// Two watchers may come here at once, so the token is appended: of
 		// what both wrote, both read the same first one.
@@ -83,6 +111,7 @@ func (x *x11Protocol) property(p x11.PropertyReply) error {
 		if err != nil {
 			return err
 		}
+		x.own = atomOwn + token
 		x.ChangeProperty(x11.Append, x.root, x.atoms[1], x11.AtomString, []byte(token))
 		x.GetProperty(tagToken, x.root, x.atoms[1], tokenSize)
 		x.GetProperty(tagValue, x.root, x.atoms[0], maxValue)

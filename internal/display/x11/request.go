@@ -28,6 +28,12 @@ func (c *Conn) InternAtom(tag Tag, name string) {
 	c.ask(tag, opInternAtom, 0, []uint32{uint32(len(name))}, []byte(name))
 }
 
+// FindAtom asks for the atom of a name; 0 is the answer where there is none.
+func (c *Conn) FindAtom(tag Tag, name string) {
+	const onlyIfExists = 1
+	c.ask(tag, opInternAtom, onlyIfExists, []uint32{uint32(len(name))}, []byte(name))
+}
+
 // GetProperty asks for at most bytes (rounded up to words) of a property, of
 // whatever type.
 func (c *Conn) GetProperty(tag Tag, window, property uint32, bytes int) {
