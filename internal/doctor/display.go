@@ -25,12 +25,9 @@ func (s Sight) findings(watched bool) []Finding {
 	var list []Finding
 	switch s.Answer {
 	case Answered:
-		text := "answers, in " + term.Duration(s.Took)
-		if s.Address != "" {
-			text += ", at " + s.Address
-		}
+		text := "answers in " + term.Duration(s.Took)
 		if s.Server.PID != 0 {
-			text += "; its server is " + s.Server.words()
+			text += "; the server is " + s.Server.words()
 		}
 		list = append(list, fine("display.answers", text))
 		list = append(list, s.opened()...)
@@ -112,13 +109,13 @@ func (s Session) noticed() []Finding {
 			fine("notice.link", fmt.Sprintf("the terminal is switched off or its cable is pulled: within %s", span(t.Lost))),
 			fine("notice.heals", fmt.Sprintf("a cable that is back within %s: the session lives", span(t.Heals))))
 	case LinkRelay:
-		list = append(list, note("notice.blind", fmt.Sprintf("the terminal is switched off or its cable is pulled: after %s without an answer", span(t.Blind)),
+		return append(list, note("notice.blind", fmt.Sprintf("no answer for %s: taken for gone, be it a pulled cable or a server that hangs", span(t.Blind)),
 			"behind sshd only the display's answers can be seen, and a suspended laptop looks the same", "--blind-after sets the time (xexit(1))"))
 	}
 	if s.Times.Hung > 0 {
 		return append(list, fine("notice.hung", fmt.Sprintf("a server that does not answer for %s: taken for gone (--hung-after)", span(s.Times.Hung))))
 	}
-	return append(list, fine("notice.hung", "a server that hangs, is stopped or grabbed by a screen locker: no end, the session lives"))
+	return append(list, fine("notice.hung", "a server that hangs, is stopped or is grabbed: no end, the session lives"))
 }
 
 // logout is one that leaves the server running, as display managers' do.
@@ -127,9 +124,9 @@ func (s Session) logout() (f Finding, known bool) {
 	case s.Subreaper || s.Sight.Answer != Answered || !s.Sight.Countable:
 		return f, false // its command's exit says it; or it is not known; or the display's section says that it is not seen
 	case s.Leader:
-		return fine("notice.logout", "a logout that leaves the server running: within seconds of the last program's leaving the display"), true
+		return fine("notice.logout", "a logout that leaves the server running: seconds after its last program"), true
 	}
-	return fine("notice.logout", fmt.Sprintf("a logout that leaves the server running: when nobody has been on the display for %s", span(s.Times.Gone))), true
+	return fine("notice.logout", fmt.Sprintf("a logout that leaves the server running: %s after its last program", span(s.Times.Gone))), true
 }
 
 // span writes a time as people say it.
@@ -147,28 +144,30 @@ func span(d time.Duration) string {
 	return term.Duration(d)
 }
 
-// sshd says what becomes of a login whose link dies while nothing is sent.
-func (s SSH) findings() []Finding {
-	who := "an ssh login whose link dies while idle"
-	if s.Session {
-		who = "this ssh login, if its link dies while idle,"
+// findings say what becomes of a login whose link dies while nothing is sent.
+// watched: this login has a display that xexit watches, and with it its link.
+func (s SSH) findings(watched bool) []Finding {
+	who := "an ssh login without a display"
+	if s.Session && !watched {
+		who = "this ssh login"
 	}
-	const do = "ClientAliveInterval 15 in a file of /etc/ssh/sshd_config.d, then reload sshd: such a login ends within a minute"
+	const when = " when its link dies while idle"
+	const do = "ClientAliveInterval 15 in /etc/ssh/sshd_config.d/*.conf: such a login ends after 45 s"
 	switch {
 	case !s.Installed:
 		return nil
 	case s.Unsure != "":
-		return []Finding{note("ssh.unsure", "whether "+who+" is noticed cannot be known: "+s.Unsure,
+		return []Finding{note("ssh.unsure", "whether "+who+" ends"+when+" cannot be known: "+s.Unsure,
 			"without ClientAliveInterval sshd does not notice", "as root: sshd -T | grep -i clientalive")}
 	case s.Interval == 0 || s.Count == 0:
-		from := "by default"
+		from := "the default"
 		if s.From != "" {
 			from = "says " + s.From
 		}
-		return []Finding{note("ssh.idle", who+" stays: sshd does not ask (ClientAliveInterval is 0, "+from+")",
-			"a display forwarded in it is watched all the same; what has no display is not", do)}
+		return []Finding{note("ssh.idle", who+" stays"+when+": ClientAliveInterval is 0, "+from,
+			"sshd does not ask whether the other end lives, and without a display nobody else does", do)}
 	}
-	text := fmt.Sprintf("%s ends after %s: sshd asks (ClientAliveInterval, says %s)", who, span(s.Interval*time.Duration(s.Count)), s.From)
+	text := fmt.Sprintf("%s ends%s, after %s: ClientAliveInterval, says %s", who, when, span(s.Interval*time.Duration(s.Count)), s.From)
 	if s.Match {
 		return []Finding{note("ssh.match", text, "a Match block says something else for some logins", "")}
 	}

@@ -24,7 +24,7 @@ func healthy() doctor.Facts {
 			Marked: true, Ambient: []string{"XDG_SESSION_ID", "DISPLAY"}, Audit: 5, Scope: "/user.slice/user-1001.slice/session-5.scope", OwnsLogin: true, Leader: true,
 			Start: doctor.Startup{Marker: idA, Display: ":21", Snippet: true, InPath: true},
 			Sight: doctor.Sight{
-				Name: ":21", Link: doctor.LinkUnix, Address: "/tmp/.X11-unix/X21", Answer: doctor.Answered, Took: time.Millisecond,
+				Name: ":21", Link: doctor.LinkUnix, Answer: doctor.Answered, Took: time.Millisecond,
 				Server: doctor.Process{PID: 14, Name: "Xorg", State: doctor.Running}, Countable: true,
 			},
 			Times: doctor.Times{Lost: 17 * time.Second, Heals: 13 * time.Second, Blind: time.Minute, Gone: time.Minute},
@@ -83,10 +83,11 @@ func TestFindings(t *testing.T) {
 		do     string // in what to do; "": nothing is to be done
 	}{
 		// The session and its watcher.
-		{"watched", func(_ *doctor.Facts, _ *doctor.Session) {}, "session.watched", doctor.Fine, "process 37, for 2 h; at its end the exit scripts run", ""},
+		{"watched", func(_ *doctor.Facts, _ *doctor.Session) {}, "session.watched", doctor.Fine, "process 37, for 2 h", ""},
 		{"watched a moment ago", func(_ *doctor.Facts, s *doctor.Session) { s.Since = 4e6 }, "session.watched", doctor.Fine, "for a moment", ""},
-		{"the site's program", func(_ *doctor.Facts, s *doctor.Session) { s.Program = "/opt/kill" }, "session.watched", doctor.Fine, "at its end /opt/kill runs", ""},
+		{"the site's program", func(_ *doctor.Facts, s *doctor.Session) { s.Program = "/opt/kill" }, "session.then", doctor.Fine, "at its end /opt/kill runs", ""},
 		{"below xexit", func(_ *doctor.Facts, s *doctor.Session) { s.Subreaper = true }, "session.watched", doctor.Fine, "runs below xexit, process 37", ""},
+		{"what follows", func(_ *doctor.Facts, _ *doctor.Session) {}, "session.then", doctor.Fine, "the exit scripts run, and what it leaves is ended", ""},
 		{"watcher stopped", func(_ *doctor.Facts, s *doctor.Session) { s.Watcher.State = doctor.Stopped }, "watcher.stopped", doctor.Problem, "process 37, is stopped", "kill -CONT 37"},
 		{"watcher dead", func(_ *doctor.Facts, s *doctor.Session) { s.Watcher.State = doctor.Dead }, "watcher.dead", doctor.Problem, "process 37, is gone", "xexit watch"},
 		{"subreaper dead", func(_ *doctor.Facts, s *doctor.Session) { s.Watcher.State, s.Subreaper = doctor.Dead, true }, "watcher.dead", doctor.Problem, "is gone", "xexit end --session 0d75dae3"},
@@ -111,7 +112,7 @@ func TestFindings(t *testing.T) {
 		}, "session.other", doctor.Problem, ":21 is watched for another session, f1af4e39", "tmux"},
 
 		// The display.
-		{"answers", func(_ *doctor.Facts, _ *doctor.Session) {}, "display.answers", doctor.Fine, "in 1.0 ms, at /tmp/.X11-unix/X21; its server is Xorg, process 14", ""},
+		{"answers", func(_ *doctor.Facts, _ *doctor.Session) {}, "display.answers", doctor.Fine, "in 1.0 ms; the server is Xorg, process 14", ""},
 		{"stopped", silent(doctor.Stopped), "display.stopped", doctor.Note, "within 3.0 s: its server, Xorg, process 14, is stopped", "kill -CONT 14"},
 		{"frozen", silent(doctor.Frozen), "display.frozen", doctor.Note, "frozen", ""},
 		{"grabbed", silent(doctor.Running), "display.busy", doctor.Note, "grabbed", ""},
@@ -132,13 +133,13 @@ func TestFindings(t *testing.T) {
 
 		// What is noticed.
 		{"a crash", func(_ *doctor.Facts, _ *doctor.Session) {}, "notice.server", doctor.Fine, "within milliseconds", ""},
-		{"a logout, leader known", func(_ *doctor.Facts, _ *doctor.Session) {}, "notice.logout", doctor.Fine, "within seconds of the last program", ""},
-		{"a logout, leader unknown", func(_ *doctor.Facts, s *doctor.Session) { s.Leader = false }, "notice.logout", doctor.Fine, "for a minute", ""},
+		{"a logout, leader known", func(_ *doctor.Facts, _ *doctor.Session) {}, "notice.logout", doctor.Fine, "seconds after its last program", ""},
+		{"a logout, leader unknown", func(_ *doctor.Facts, s *doctor.Session) { s.Leader = false }, "notice.logout", doctor.Fine, "a minute after its last program", ""},
 		{"a hanging server", func(_ *doctor.Facts, _ *doctor.Session) {}, "notice.hung", doctor.Fine, "no end", ""},
 		{"a hanging server, hung-after", func(_ *doctor.Facts, s *doctor.Session) { s.Times.Hung = 90 * time.Second }, "notice.hung", doctor.Fine, "for 90 seconds: taken for gone", ""},
 		{"a cable", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Link = doctor.LinkTCP }, "notice.link", doctor.Fine, "cable is pulled: within 17 seconds", ""},
 		{"a cable put back", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Link = doctor.LinkTCP }, "notice.heals", doctor.Fine, "back within 13 seconds", ""},
-		{"behind a relay", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Link = doctor.LinkRelay }, "notice.blind", doctor.Note, "after a minute without an answer", "--blind-after"},
+		{"behind a relay", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Link = doctor.LinkRelay }, "notice.blind", doctor.Note, "no answer for a minute: taken for gone", "--blind-after"},
 		{"a command", func(_ *doctor.Facts, s *doctor.Session) { s.Subreaper, s.Sight = true, doctor.Sight{} }, "notice.command", doctor.Fine, "at once", ""},
 
 		// Evidence.
@@ -162,11 +163,14 @@ func TestFindings(t *testing.T) {
 		{"logind kills what is kept", func(f *doctor.Facts, _ *doctor.Session) { f.Login.KillsFrom, f.Config.Keeps = "/etc/x", 1 }, "logind.kills", doctor.Problem, "/etc/x", "KillUserProcesses=no"},
 		{"logind.conf unreadable", func(f *doctor.Facts, _ *doctor.Session) { f.Login.KillUnsure = "/etc/y" }, "logind.unsure", doctor.Note, "/etc/y", ""},
 		{"linger", func(f *doctor.Facts, _ *doctor.Session) { f.Login.Lingers = true }, "logind.linger", doctor.Note, "linger is on for alice", "disable-linger alice"},
-		{"sshd asks", func(_ *doctor.Facts, _ *doctor.Session) {}, "ssh.asks", doctor.Fine, "ends after 45 seconds", ""},
+		{"sshd asks", func(_ *doctor.Facts, _ *doctor.Session) {}, "ssh.asks", doctor.Fine, "ends when its link dies while idle, after 45 seconds", ""},
 		{"sshd asks, a Match block", func(f *doctor.Facts, _ *doctor.Session) { f.SSH.Match = true }, "ssh.match", doctor.Note, "45 seconds", ""},
 		{"sshd does not ask", func(f *doctor.Facts, _ *doctor.Session) { f.SSH.Interval = 0 }, "ssh.idle", doctor.Note, "ClientAliveInterval is 0", "ClientAliveInterval 15"},
 		{"sshd asks and counts nothing", func(f *doctor.Facts, _ *doctor.Session) { f.SSH.Count = 0 }, "ssh.idle", doctor.Note, "stays", "ClientAliveInterval 15"},
-		{"this is an ssh login", func(f *doctor.Facts, _ *doctor.Session) { f.SSH.Interval, f.SSH.Session = 0, true }, "ssh.idle", doctor.Note, "this ssh login", "ClientAliveInterval 15"},
+		{"this is an ssh login", func(f *doctor.Facts, s *doctor.Session) {
+			f.SSH.Interval, f.SSH.Session, s.Sight = 0, true, doctor.Sight{}
+		}, "ssh.idle", doctor.Note, "this ssh login stays", "ClientAliveInterval 15"},
+		{"this is an ssh login, with a display", func(f *doctor.Facts, _ *doctor.Session) { f.SSH.Interval, f.SSH.Session = 0, true }, "ssh.idle", doctor.Note, "an ssh login without a display stays", "ClientAliveInterval 15"},
 		{"sshd unsure", func(f *doctor.Facts, _ *doctor.Session) { f.SSH.Unsure = "/etc/z: permission denied" }, "ssh.unsure", doctor.Note, "/etc/z", "sshd -T"},
 
 		// Configuration and records.
@@ -204,6 +208,16 @@ func TestFindings(t *testing.T) {
 				t.Errorf("%d problems: %+v", r.Problems, r)
 			}
 		})
+	}
+}
+
+// Behind a relay a server that hangs cannot be told from one that is gone.
+func TestRelayPromisesNothingOfHanging(t *testing.T) {
+	t.Parallel()
+	f := healthy()
+	f.Sessions[0].Sight.Link = doctor.LinkRelay
+	if got, ok := find(doctor.Examine(f), "notice.hung"); ok {
+		t.Errorf("%+v", got)
 	}
 }
 

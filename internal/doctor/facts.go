@@ -119,7 +119,6 @@ const (
 type Sight struct {
 	Name      string // as DISPLAY spells it; "": there is no display
 	Link      Link
-	Address   string
 	Answer    Answer
 	Took      time.Duration
 	Why       string // it did not answer

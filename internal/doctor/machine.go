@@ -1,6 +1,9 @@
 package doctor
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // machine is what does not depend on the session.
 func (f Facts) machine() []Finding {
@@ -19,7 +22,8 @@ func (f Facts) machine() []Finding {
 		list = append(list, note("logind.linger", "linger is on for "+f.User.Name,
 			"the user's services run on after the last logout, and are never ended by xexit", "if that is not wanted: loginctl disable-linger "+f.User.Name))
 	}
-	return append(list, f.SSH.findings()...)
+	watched := slices.ContainsFunc(f.Sessions, func(s Session) bool { return s.Current && s.watching() && s.Sight.Name != "" })
+	return append(list, f.SSH.findings(watched)...)
 }
 
 func (f Facts) logind() []Finding {

@@ -45,22 +45,21 @@ func (s Session) watched(f Facts) []Finding {
 }
 
 func (s Session) watcher() []Finding {
-	then := "at its end the exit scripts run, and what it leaves is ended"
-	if s.Program != "" {
-		then = "at its end " + s.Program + " runs"
-	}
 	by := "watched by"
 	if s.Subreaper {
-		by = "runs below"
+		by = "it runs below"
 	}
-	list := []Finding{fine("session.watched",
-		fmt.Sprintf("%s xexit, process %d, for %s; %s", by, s.Watcher.PID, age(s.Since), then))}
+	list := []Finding{fine("session.watched", fmt.Sprintf("%s xexit, process %d, for %s", by, s.Watcher.PID, age(s.Since)))}
 	if s.Watcher.State == Stopped {
 		list[0] = problem("watcher.stopped", fmt.Sprintf("its watcher, process %d, is stopped", s.Watcher.PID),
 			"the session's end will be noticed when the watcher is continued, and not before",
 			fmt.Sprintf("kill -CONT %d", s.Watcher.PID))
 	}
-	return list
+	then := "at its end the exit scripts run, and what it leaves is ended"
+	if s.Program != "" {
+		then = "at its end " + s.Program + " runs"
+	}
+	return append(list, fine("session.then", then))
 }
 
 // age is how long something is there; nobody wants to know it in milliseconds.

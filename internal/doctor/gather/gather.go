@@ -121,7 +121,7 @@ func (g *gatherer) listed(r *doctor.Records) ([]registry.Listed, error) {
 		r.RuntimeBad = err.Error()
 		return nil, nil
 	}
-	r.Runtime, r.Fallback = dir, strings.HasPrefix(dir, "/tmp/")
+	r.Runtime, r.Fallback = dir, dir == fmt.Sprintf("/tmp/xexit-%d", g.UID)
 	reg, err := registry.Open(dir)
 	if err != nil {
 		return nil, err

@@ -163,7 +163,7 @@ func (g *gatherer) sight(ctx context.Context, name string, environ []string, t r
 		Interval: t.Interval, LostAfter: t.LostAfter, BlindAfter: t.BlindAfter, HungAfter: t.HungAfter,
 	})
 	s := doctor.Sight{
-		Name: name, Address: seen.Address, Took: seen.Took, Countable: seen.Countable, Command: seen.Command,
+		Name: name, Took: seen.Took, Countable: seen.Countable, Command: seen.Command,
 		Link: map[display.Link]doctor.Link{
 			display.Local: doctor.LinkUnix, display.Direct: doctor.LinkTCP, display.Relayed: doctor.LinkRelay,
 		}[seen.Link],
