@@ -2,8 +2,6 @@ package machine
 
 import (
 	"bufio"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -19,11 +17,17 @@ type Server struct {
 	Display6  string    // the same over IPv6; "" in the machine itself
 	Authority string    // path of the client's cookie file
 	Terminal  *Terminal // where it runs; nil: in the machine itself
+	Wayland   bool      // no X server: Display is WAYLAND_DISPLAY
 	user      string
+	cookie    string
+	spec      Spec
 }
 
 // Env is what its clients need in their environment.
 func (s *Server) Env() []string {
+	if s.Wayland {
+		return []string{"WAYLAND_DISPLAY=" + s.Display}
+	}
 	return []string{"DISPLAY=" + s.Display, "XAUTHORITY=" + s.Authority}
 }
 
@@ -47,49 +51,7 @@ func (t *Terminal) Xvfb(name, user string, args ...string) (*Server, error) {
 }
 
 func (m *Machine) xvfb(name, user string, t *Terminal, args []string) (*Server, error) {
-	uid, ok := Users[user]
-	if !ok {
-		return nil, fmt.Errorf("no user %q", user)
-	}
-	var secret [16]byte
-	_, _ = rand.Read(secret[:])
-	cookie := hex.EncodeToString(secret[:])
-	s := &Server{Authority: fmt.Sprintf("/run/user/%d/%s.xauth", uid, name), Terminal: t, user: user}
-	serverAuth := s.Authority + "-server"
-	env := UserEnv(user)
-	xauth := func(file, display string) error {
-		r, err := m.Run(RootSocket, agent.Request{Argv: []string{"xauth", "-q", "-f", file, "add", display, ".", cookie}, UID: uid, Env: env})
-		if err == nil && r.Status != 0 {
-			err = fmt.Errorf("xauth: %s", r.Stderr)
-		}
-		return err
-	}
-	// A server takes every cookie of its file, whatever display it is for.
-	if err := xauth(serverAuth, ":0"); err != nil {
-		return nil, err
-	}
-	argv := append([]string{"Xvfb", "-displayfd", "3", "-screen", "0", "640x480x24", "-noreset", "-auth", serverAuth}, args...)
-	serverUID := uid
-	if t != nil {
-		argv = t.Command(user, append(argv, "-listen", "tcp", "-nolisten", "unix", "-nolisten", "local")...)
-		serverUID = 0 // until setpriv(1)
-	}
-	number, err := m.displayNumber(agent.Request{Argv: argv, UID: serverUID, Env: env, NewSession: true}, s)
-	if err != nil {
-		return nil, err
-	}
-	s.Display = ":" + number
-	if t == nil {
-		return s, xauth(s.Authority, s.Display)
-	}
-	// Under each name that a client may know it by.
-	for _, host := range []string{t.IPv4, "[" + t.IPv6 + "]", "127.0.0.1"} {
-		if err := xauth(s.Authority, host+":"+number); err != nil {
-			return nil, err
-		}
-	}
-	s.Display, s.Display6 = t.IPv4+":"+number, "["+t.IPv6+"]:"+number
-	return s, nil
+	return m.Serve(Spec{Name: name, User: user, Program: "Xvfb", Args: append([]string{"-screen", "0", "640x480x24"}, args...), Terminal: t})
 }
 
 // displayNumber starts the server and reads what it says to -displayfd, which
