@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios test-display soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -101,7 +101,7 @@ $(SUM): tests/cmd/testsum/*.go
 test: setup static $(SUM)
 	@echo '== unit tests, race detector'
 	@$(SUM) -race ./...
-	@$(MAKE) --no-print-directory realtime scenarios
+	@$(MAKE) --no-print-directory realtime scenarios test-display
 	@echo 'make test: all passed'
 
 setup:
@@ -117,7 +117,15 @@ realtime: $(SUM)
 # cache, which does not see that the programs under test have changed.
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
-	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) ./...
+	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -v /matrix$$)
+
+# Every kind of display, every kind of fault: one line a cell, which can be
+# followed in bin/matrix.txt. It has its own idea of how much to do at once.
+test-display: build $(SUM)
+	@echo '== fault matrix'
+	@rm -f bin/matrix.txt; status=0; \
+	  XEXIT_MATRIX='$(CURDIR)/bin/matrix.txt' $(SUM) -C tests -count 1 -timeout 20m $(if $(RUN),-run '$(RUN)',) ./matrix || status=$$?; \
+	  [ ! -f bin/matrix.txt ] || cat bin/matrix.txt; exit $$status
 
 # soak-display: random faults on displays of several kinds for an hour. Printed
 # with a result that is wrong is the seed that makes the same choices again.
