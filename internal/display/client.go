@@ -55,6 +55,7 @@ type client struct {
 	server    int // pid of who listens on its unix socket; 0: unknown
 	connected bool
 	writing   bool // waits to be writable
+	brake     brake
 	ready     bool // joined
 
 	countable bool   // clients can be counted
@@ -94,6 +95,7 @@ func (c *client) close() {
 		return
 	}
 	c.loop.forget(c.sock.FD(), c.key)
+	c.release()
 	_ = c.sock.Close() // nothing of ours is lost by it
 	c.sock = nil
 	c.loop.keepSpare()
@@ -149,6 +151,7 @@ func (c *client) read() {
 			c.fail(outcome(err), err)
 			return
 		}
+		c.brake.took += uint32(n)
 		if c.ready {
 			c.to.heard(c)
 		}
@@ -161,6 +164,7 @@ func (c *client) read() {
 		}
 	}
 	c.flush()
+	c.slow()
 }
 
 // flush sends what is to be sent, as far as it fits.
@@ -183,19 +187,26 @@ func (c *client) flush() {
 	}
 	if blocked := len(c.protocol.Output()) > 0; blocked != c.writing {
 		c.writing = blocked
-		want := linux.EpollIn
-		if blocked {
-			want |= linux.EpollOut
+		if c.brake.on {
+			return // release looks at it
 		}
-		if err := c.loop.epoll.Change(c.sock.FD(), want, c.key); err != nil {
+		if err := c.loop.epoll.Change(c.sock.FD(), c.wants(), c.key); err != nil {
 			c.fail(Dropped, err)
 		}
 	}
 }
 
+// wants is what to wait for.
+func (c *client) wants() linux.EpollEvents {
+	if c.writing {
+		return linux.EpollIn | linux.EpollOut
+	}
+	return linux.EpollIn
+}
+
 func (c *client) unsent(cause error) {
 	c.protocol.Sent(len(c.protocol.Output()))
-	for {
+	for range readBurst {
 		n, err := c.sock.Read(c.loop.buffer)
 		if err != nil {
 			if !errors.Is(err, syscall.EAGAIN) {

@@ -31,11 +31,11 @@ type loop struct {
 }
 
 // Size of one read, and how many a descriptor gets a round: what is left is
-// read in the next, after the others. A server's set-up reply (some 10 kB) fits
-// into one read and so need not be put together elsewhere: 35 kB of memory.
+// read in the next, after the others. All but set-up replies and floods fits
+// into one.
 const (
-	readSize  = 16 << 10
-	readBurst = 8
+	readSize  = 4 << 10
+	readBurst = 16
 )
 
 func newLoop(clock func() (linux.Clocks, error)) (*loop, error) {

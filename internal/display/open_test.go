@@ -43,7 +43,7 @@ func TestEndlessServer(t *testing.T) {
 	srv := fake(t, displaytest.Options{})
 	w := start(t, quick(srv))
 	srv.SetMode(displaytest.Endless)
-	waitFor(t, func() bool { return srv.Flooded() > 16<<20 })
+	waitFor(t, func() bool { return srv.Flooded() > 2<<20 })
 	w.alive()
 	srv.PullCable()
 	w.over(session.ReasonServerGone)

@@ -29,11 +29,20 @@ func (x *x11Protocol) introduce(e x11.Event) error {
 	case x11.PropertyReply:
 		return x.property(e)
 	case x11.ErrorReply:
-		if e.Tag >= tagAtomValue && e.Tag <= tagAtomOwn || e.Tag == tagToken || e.Tag == tagValue {
+		if needed(e.Tag) {
 			return fmt.Errorf("request %d refused with error %d: %w", e.Opcode, e.Code, x11.ErrProtocol)
+		}
+	case x11.Unexpected:
+		if needed(e.Tag) {
+			return fmt.Errorf("an answer that makes no sense: %w", x11.ErrProtocol)
 		}
 	}
 	return nil
+}
+
+// needed: without an answer to this there is no introduction.
+func needed(tag x11.Tag) bool {
+	return tag >= tagAtomValue && tag <= tagAtomOwn || tag == tagToken || tag == tagValue
 }
 
 func (x *x11Protocol) greet(s x11.SetupDone) {

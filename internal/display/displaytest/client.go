@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 )
 
 // client is the server's side of one connection.
@@ -16,9 +15,10 @@ type client struct {
 	base   uint32
 
 	// Under the server's lock:
-	seq   uint16   // of the last request read
-	queue [][]byte // to be sent, in this order
-	gone  bool
+	properties int      // that were asked for
+	seq        uint16   // of the last request read
+	queue      [][]byte // to be sent, in this order
+	gone       bool
 }
 
 // Opcodes of the requests that are understood.
@@ -63,6 +63,9 @@ func (c *client) speakX11() {
 	s := c.server
 	var head [4]byte
 	for {
+		if s.hear() != nil {
+			return
+		}
 		if _, err := io.ReadFull(c.conn, head[:]); err != nil {
 			return
 		}
@@ -134,6 +137,9 @@ func (s *Server) thaw() error {
 
 // setup reads the set-up request and answers it.
 func (c *client) setup() bool {
+	if c.server.hear() != nil {
+		return false
+	}
 	var head [12]byte
 	if _, err := io.ReadFull(c.conn, head[:]); err != nil || head[0] != 'l' {
 		return false
@@ -157,6 +163,11 @@ func (c *client) setup() bool {
 		refusal = "Authorization required, but no authorization protocol specified\n"
 	case s.options.Cookie != nil && !bytes.Equal(cookie, s.options.Cookie):
 		refusal = "Invalid MIT-MAGIC-COOKIE-1 key"
+	case mode == Reset:
+		c.reset()
+		return false
+	case mode == Visuals:
+		return c.send(visuals(setupReply(c.base))) == nil
 	default:
 		return c.send(setupReply(c.base)) == nil
 	}
@@ -280,12 +291,13 @@ func (c *client) change(mode byte, word func(int) uint32, body []byte) []byte {
 }
 
 func (c *client) property(word func(int) uint32) []byte {
+	c.properties++
 	w := c.server.windows[word(0)]
 	if w == nil {
 		return c.fault(errWindow, opGetProperty)
 	}
 	have, ok := w.property[word(1)]
-	if !ok {
+	if !ok || c.server.mode == Forgetful {
 		return c.reply(0, 0)
 	}
 	value := have.value[:min(len(have.value), 4*int(word(4)))]
@@ -367,38 +379,4 @@ func (c *client) write() {
 			return
 		}
 	}
-}
-
-// send writes a packet in the way of the mode.
-func (c *client) send(p []byte) error {
-	c.server.mu.Lock()
-	mode := c.server.mode
-	c.server.mu.Unlock()
-	switch mode {
-	case Garbage:
-		for i := range p {
-			p[i] = byte(i*7 + 1) // a reply to something that was never asked
-		}
-	case Slow:
-		for i := range p {
-			if _, err := c.conn.Write(p[i : i+1]); err != nil {
-				return err
-			}
-		}
-		return nil
-	case Truncate:
-		_, _ = c.conn.Write(p[:len(p)/2]) // and that is all
-		return os.ErrClosed
-	case Endless:
-		for _, err := c.conn.Write(p); err == nil; {
-			var n int
-			n, err = c.conn.Write(c.server.flood)
-			c.server.mu.Lock()
-			c.server.flooded += n
-			c.server.mu.Unlock()
-		}
-		return os.ErrClosed
-	}
-	_, err := c.conn.Write(p)
-	return err
 }

@@ -56,6 +56,7 @@ type Server struct {
 	requests map[byte]int
 	refused  int
 	flooded  int
+	accepted int
 	running  sync.WaitGroup
 }
 
@@ -175,6 +176,7 @@ func (s *Server) accept() {
 		}
 		c := &client{server: s, conn: conn, base: s.nextBase}
 		s.nextBase += idMask + 1
+		s.accepted++
 		s.clients[c] = struct{}{}
 		s.running.Add(1)
 		s.mu.Unlock()
@@ -276,7 +278,7 @@ func (s *Server) Refused() int {
 	return s.refused
 }
 
-// Flooded is how many bytes went out in mode Endless.
+// Flooded is how many bytes went out in the modes Endless and Boundless.
 func (s *Server) Flooded() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,12 +13,17 @@ var ErrProtocol = errors.New("not the X11 protocol")
 // Bounds on what a server can make the client keep.
 const (
 	// MaxKept is the most bytes of one packet that are kept; longer replies
-	// are counted through and become Unexpected. A set-up reply cannot be
-	// longer than 8 bytes and 65535 words, and those are allowed.
+	// are counted through and become Unexpected. Of a set-up reply it is some
+	// hundred bytes at a time.
 	MaxKept = 64 << 10
 	// MaxClients bounds ClientsReply.
 	MaxClients = 2048
-	maxPending = 64 // questions that wait for an answer
+	// MaxUnsent bounds Output. A server that does not read is not asked a
+	// second time; one that answers what it has not read is none.
+	MaxUnsent = 16 << 10
+
+	// What a quiet connection keeps of its buffers for the next question.
+	keptOut, keptPending = 64, 4
 )
 
 // Tag is the caller's name for a question; 0 is none.
@@ -30,17 +35,19 @@ type question struct {
 	opcode byte
 	xres   byte // the minor opcode, where opcode is X-Resource's
 	tag    Tag
+	most   uint16 // bytes of a property that were asked for
 }
 
 // Conn is one client's conversation with a server, without the socket: the
 // caller sends Output and feeds what it receives. It is not safe for
 // concurrent use.
 type Conn struct {
-	out     []byte // not sent yet
-	in      []byte // an incomplete packet
-	skip    uint64 // bytes of a packet that is not kept
-	set     bool   // the set-up reply has come
-	seq     uint16 // of the last request
+	out     []byte       // of this
+	sent    int          // so much is sent
+	setup   *setupReader // nil once the set-up reply has come
+	in      []byte       // an incomplete packet
+	skip    uint64       // bytes of a packet that is not kept
+	seq     uint16       // of the last request
 	pending []question
 	xres    byte // major opcode of X-Resource; 0 unknown
 	dead    error
@@ -54,17 +61,34 @@ func NewConn(cookie []byte) *Conn {
 }
 
 // MakeConn is NewConn for a Conn that is part of something larger.
-func MakeConn(cookie []byte) Conn { return Conn{out: setupRequest(cookie)} }
+func MakeConn(cookie []byte) Conn {
+	return Conn{out: setupRequest(cookie), setup: newSetupReader()}
+}
 
 // Output is what is to be sent. It is valid until the next call.
-func (c *Conn) Output() []byte { return c.out }
+func (c *Conn) Output() []byte { return c.out[c.sent:] }
 
 // Sent takes n bytes off Output.
 func (c *Conn) Sent(n int) {
-	c.out = c.out[n:]
-	if len(c.out) == 0 {
+	c.sent += n
+	if c.sent < len(c.out) {
+		return
+	}
+	c.sent, c.out = 0, c.out[:0]
+	if cap(c.out) > keptOut {
 		c.out = nil
 	}
+}
+
+// Kept is how many bytes are held for the conversation: what has come and is
+// not complete, and what is not sent or not answered.
+func (c *Conn) Kept() int {
+	const questionSize = 12
+	n := cap(c.in) + cap(c.out) + cap(c.pending)*questionSize
+	if c.setup != nil {
+		n += cap(c.setup.in) + 4*cap(c.setup.setup.Roots)
+	}
+	return n
 }
 
 // Waiting reports whether the question with this tag has no answer yet.
@@ -88,19 +112,17 @@ func (c *Conn) Feed(p []byte, visit func(Event) error) error {
 			p = p[n:]
 			continue
 		}
-		packet, rest, err := c.packet(p)
-		if err != nil {
-			c.dead = err
-			break
-		}
-		p = rest
-		if packet == nil {
-			continue // incomplete, or to be skipped
-		}
-		event, err := c.decode(packet)
-		if err != nil {
-			c.dead = err
-			break
+		var event Event
+		if c.setup != nil {
+			p, event, c.dead = c.setup.feed(p)
+			if event != nil {
+				c.skip, c.setup = uint64(c.setup.skip), nil
+			}
+		} else {
+			var packet []byte
+			if packet, p = c.packet(p); packet != nil {
+				event, c.dead = c.decode(packet)
+			}
 		}
 		if event == nil {
 			continue
@@ -114,55 +136,45 @@ func (c *Conn) Feed(p []byte, visit func(Event) error) error {
 
 // packet cuts one whole packet off p, together with what was kept of it from
 // before. Without one it keeps p and returns nil.
-func (c *Conn) packet(p []byte) (packet, rest []byte, err error) {
-	head := packetSize
-	if !c.set {
-		head = setupHead
-	}
-	if len(c.in) == 0 && len(p) >= head {
-		size := c.size(p)
+func (c *Conn) packet(p []byte) (packet, rest []byte) {
+	if len(c.in) == 0 && len(p) >= packetSize {
+		size := packetLen(p)
 		if uint64(len(p)) >= size {
-			return p[:size], p[size:], nil
+			return p[:size], p[size:]
 		}
 	}
-	if n := head - len(c.in); n > 0 {
+	if n := packetSize - len(c.in); n > 0 {
 		n = min(n, len(p))
 		c.in, p = append(c.in, p[:n]...), p[n:]
-		if len(c.in) < head {
-			return nil, p, nil
+		if len(c.in) < packetSize {
+			return nil, p
 		}
 	}
-	size := c.size(c.in)
-	if c.set && size > MaxKept {
+	size := packetLen(c.in)
+	if size > MaxKept {
 		c.skip = size - uint64(len(c.in))
 		packet, c.in = c.in, nil
-		return packet, p, nil // its head alone; decode sees that it is short
+		return packet, p // its head alone; decode sees that it is short
 	}
 	n := min(size-uint64(len(c.in)), uint64(len(p)))
 	c.in, p = append(c.in, p[:n]...), p[n:]
 	if uint64(len(c.in)) < size {
-		return nil, p, nil
+		return nil, p
 	}
 	packet, c.in = c.in, nil
-	return packet, p, nil
+	return packet, p
 }
 
-// size is the length of the packet that begins with head.
-func (c *Conn) size(head []byte) uint64 {
-	if !c.set {
-		return uint64(setupSize(head))
-	}
+// packetLen is the length of the packet that begins with head.
+func packetLen(head []byte) uint64 {
 	if code := head[0] &^ 0x80; head[0] == packetReply || code == eventGeneric {
 		return packetSize + 4*uint64(binary.LittleEndian.Uint32(head[4:]))
 	}
 	return packetSize
 }
 
+// decode reads a packet; nil is an event that nobody asked for.
 func (c *Conn) decode(p []byte) (Event, error) {
-	if !c.set {
-		c.set = true
-		return parseSetup(p)
-	}
 	switch code := p[0] &^ 0x80; { // the top bit: sent by another client
 	case p[0] == packetError:
 		q, _ := c.answered(binary.LittleEndian.Uint16(p[2:]))
@@ -180,7 +192,7 @@ func (c *Conn) decode(p []byte) (Event, error) {
 			Deleted: p[16] != 0,
 		}, nil
 	}
-	return nil, nil // an event that nobody asked for
+	return nil, nil
 }
 
 // answered finds the question with a sequence number. The server answers in
@@ -190,7 +202,7 @@ func (c *Conn) answered(seq uint16) (question, bool) {
 	for i, q := range c.pending {
 		if q.seq == seq {
 			c.pending = append(c.pending[:0], c.pending[i+1:]...)
-			if len(c.pending) == 0 {
+			if len(c.pending) == 0 && cap(c.pending) > keptPending {
 				c.pending = nil
 			}
 			return q, true

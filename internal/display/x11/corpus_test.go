@@ -24,13 +24,13 @@ func TestSeedCorpus(t *testing.T) {
 			cookie(FamilyLocal, "host", "1", "0123456789abcdef"), cookie(FamilyInternet, "\x0a\x00\x00\x01", "0", "x"))),
 		"FuzzAuthority/wild":    fmt.Sprintf("[]byte(%q)", encode(cookie(FamilyWild, "", "", "0123456789abcdef"))),
 		"FuzzAuthority/short":   fmt.Sprintf("[]byte(%q)", encode(cookie(FamilyLocal, "host", "1", "abc"))[:9]),
-		"FuzzSetup/consent":     fmt.Sprintf("[]byte(%q)", setupOK()),
-		"FuzzSetup/refusal":     fmt.Sprintf("[]byte(%q)", "\x00\x04\x0b\x00\x00\x00\x01\x00nope"),
-		"FuzzSetup/dialogue":    fmt.Sprintf("[]byte(%q)", "\x02\x00\x0b\x00\x00\x00\x01\x00more"),
-		"FuzzStream/talk":       fmt.Sprintf("[]byte(%q)\nbyte(%q)", after, rune(6)),
-		"FuzzStream/oversized":  fmt.Sprintf("[]byte(%q)\nbyte(%q)", append(reply(8, 4, nil), 1, 2, 3), rune(0)),
-		"FuzzStream/nonsense":   fmt.Sprintf("[]byte(%q)\nbyte(%q)", "HTTP/1.1 400 Bad Request\r\nServer: none\r\n\r\n", rune(31)),
-		"FuzzStream/long-event": fmt.Sprintf("[]byte(%q)\nbyte(%q)", append([]byte{35, 0, 0, 0, 1, 0, 1, 0}, make([]byte, 64)...), rune(9)),
+		"FuzzSetup/consent":     fmt.Sprintf("[]byte(%q)\n[]byte(%q)", setupOK(), "\x01"),
+		"FuzzSetup/refusal":     fmt.Sprintf("[]byte(%q)\n[]byte(%q)", "\x00\x04\x0b\x00\x00\x00\x01\x00nope", "\x01"),
+		"FuzzSetup/dialogue":    fmt.Sprintf("[]byte(%q)\n[]byte(%q)", "\x02\x00\x0b\x00\x00\x00\x01\x00more", "\x01"),
+		"FuzzStream/talk":       fmt.Sprintf("[]byte(%q)\n[]byte(%q)", after, "\x06\x01\x00"),
+		"FuzzStream/oversized":  fmt.Sprintf("[]byte(%q)\n[]byte(%q)", append(reply(8, 4, nil), 1, 2, 3), "\x00\x01\x00"),
+		"FuzzStream/nonsense":   fmt.Sprintf("[]byte(%q)\n[]byte(%q)", "HTTP/1.1 400 Bad Request\r\nServer: none\r\n\r\n", "\x1f\x01\x00"),
+		"FuzzStream/long-event": fmt.Sprintf("[]byte(%q)\n[]byte(%q)", append([]byte{35, 0, 0, 0, 1, 0, 1, 0}, make([]byte, 64)...), "\x09\x01\x00"),
 	}
 	for name, value := range seeds {
 		path := filepath.Join("testdata", "fuzz", filepath.FromSlash(name))

@@ -31,7 +31,7 @@ func (q question) parseProperty(p []byte) Event {
 	unit := map[byte]uint64{0: 0, 8: 1, 16: 2, 32: 4}
 	size, known := unit[r.Format]
 	n := size * uint64(binary.LittleEndian.Uint32(p[16:]))
-	if !known || n > uint64(len(p)-packetSize) {
+	if !known || n > uint64(len(p)-packetSize) || n > uint64(q.most) {
 		return Unexpected{q.tag}
 	}
 	if n > 0 {

@@ -1,24 +1,34 @@
 package x11
 
+import "fmt"
+
 // Each method appends one request to Output. Those with a Tag have a reply (or
 // an ErrorReply), which carries it.
 
-// Idle reports whether another question may be asked: a server that does not
-// answer is not asked without end.
-func (c *Conn) Idle() bool { return len(c.pending) < maxPending }
-
-// send appends a request without a reply.
-func (c *Conn) send(opcode, data byte, words []uint32, tail []byte) {
+// send appends a request without a reply; false: the conversation is over.
+func (c *Conn) send(opcode, data byte, words []uint32, tail []byte) bool {
+	if len(c.out)-c.sent > MaxUnsent && c.dead == nil {
+		c.dead = fmt.Errorf("answers to requests that it has not read: %w", ErrProtocol)
+	}
+	if c.dead != nil {
+		return false
+	}
 	c.out = request(c.out, opcode, data, words, tail)
 	c.seq++
+	return true
 }
 
 // ask appends a request with a reply.
 func (c *Conn) ask(tag Tag, opcode, data byte, words []uint32, tail []byte) {
-	c.send(opcode, data, words, tail)
+	if !c.send(opcode, data, words, tail) {
+		return
+	}
 	q := question{seq: c.seq, opcode: opcode, tag: tag}
 	if opcode >= 128 {
 		q.xres = data
+	}
+	if opcode == opGetProperty {
+		q.most = uint16(4 * words[len(words)-1])
 	}
 	c.pending = append(c.pending, q)
 }
@@ -34,8 +44,8 @@ func (c *Conn) FindAtom(tag Tag, name string) {
 	c.ask(tag, opInternAtom, onlyIfExists, []uint32{uint32(len(name))}, []byte(name))
 }
 
-// GetProperty asks for at most bytes (rounded up to words) of a property, of
-// whatever type.
+// GetProperty asks for at most bytes (rounded up to words; up to 65532) of a
+// property, of whatever type. A longer answer is Unexpected.
 func (c *Conn) GetProperty(tag Tag, window, property uint32, bytes int) {
 	c.ask(tag, opGetProperty, 0, []uint32{window, property, AtomAny, 0, uint32(pad4(bytes) / 4)}, nil)
 }
