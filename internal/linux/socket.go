@@ -124,7 +124,9 @@ func (s *Socket) Close() error { return callError("close", unix.Close(s.fd)) }
 type TCPInfo struct {
 	Unacked     uint32        // segments in flight
 	Retransmits uint8         // time-outs in a row of the oldest of them
+	Backoff     uint8         // how often the time-out, or the pause between zero-window probes, was doubled
 	Probes      uint8         // keepalive or zero-window probes without an answer
+	RTT         time.Duration // smoothed
 	LastAckRecv time.Duration // since the peer's kernel last acknowledged anything
 }
 
@@ -134,12 +136,18 @@ func (s *Socket) TCPInfo() (TCPInfo, error) {
 	if err != nil {
 		return TCPInfo{}, callError("getsockopt TCP_INFO", err)
 	}
+	return tcpInfo(info), nil
+}
+
+func tcpInfo(info *unix.TCPInfo) TCPInfo {
 	return TCPInfo{
 		Unacked:     info.Unacked,
 		Retransmits: info.Retransmits,
+		Backoff:     info.Backoff,
 		Probes:      info.Probes,
+		RTT:         time.Duration(info.Rtt) * time.Microsecond,
 		LastAckRecv: time.Duration(info.Last_ack_recv) * time.Millisecond,
-	}, nil
+	}
 }
 
 // Keepalive says how a TCP connection is kept under observation by the kernel
@@ -148,6 +156,7 @@ type Keepalive struct {
 	Idle, Interval time.Duration // rounded up to whole seconds
 	Count          int
 	GiveUp         time.Duration // TCP_USER_TIMEOUT: the kernel ends the connection with ETIMEDOUT
+	Longest        time.Duration // TCP_RTO_MAX_MS: between retransmissions, 1 to 120 s; 0, and before kernel 6.15: as it is
 }
 
 // TuneTCP sets keepalive and TCP_NODELAY: a request of a few bytes must not
@@ -168,6 +177,15 @@ func (s *Socket) TuneTCP(k Keepalive) error {
 		if err := unix.SetsockoptInt(s.fd, o.level, o.opt, o.value); err != nil {
 			return callError("setsockopt "+o.call, err)
 		}
+	}
+	// Without it the pauses double up to two minutes, and a link that has
+	// healed looks dead for as long as it was cut.
+	if k.Longest == 0 {
+		return nil
+	}
+	err := unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(k.Longest/time.Millisecond))
+	if err != nil && !errors.Is(err, syscall.ENOPROTOOPT) {
+		return callError("setsockopt TCP_RTO_MAX_MS", err)
 	}
 	return nil
 }
