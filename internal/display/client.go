@@ -300,6 +300,7 @@ func (c *client) tune(t Thresholds) error {
 	const probes = 30 // GiveUp is what ends it
 	return c.sock.TuneTCP(linux.Keepalive{
 		Idle: t.Keepalive, Interval: t.Keepalive, Count: probes, GiveUp: t.Backstop,
+		Longest: max(t.LostAfter/5, time.Second),
 	})
 }
 
@@ -312,8 +313,5 @@ func (c *client) sample() LinkSample {
 	if err != nil {
 		return LinkSample{}
 	}
-	return LinkSample{
-		Known: true, Unacked: info.Unacked, Retransmits: info.Retransmits, Probes: info.Probes,
-		Silence: info.LastAckRecv / time.Millisecond * time.Millisecond,
-	}
+	return linkSample(info)
 }

@@ -34,14 +34,15 @@ func (m *Machine) flapped(now time.Duration) time.Duration {
 
 func (m *Machine) broke(o Observation, a *Actions) {
 	if m.doubt != broken {
-		m.doubtBroken(o.Now, o.Cause, o.LinkError, a)
+		over := m.link == Carried && m.sample.Retransmits > 1 // sshd gave up a link that was cut
+		m.doubtBroken(o.Now, o.Cause, o.LinkError || over, a)
 	}
 }
 
 // believe: the silent link spoke. The old connection was never given up.
 func (m *Machine) believe(now time.Duration, a *Actions) {
 	m.doubt, m.state = noDoubt, SUSPECT
-	m.trying, m.last, m.unable = false, false, false
+	m.trying, m.unable = false, false
 	m.grace = now
 	m.nextLook = now + m.th.Look
 	a.Abort = true
@@ -49,7 +50,7 @@ func (m *Machine) believe(now time.Duration, a *Actions) {
 
 // confirm does what is due while in CONFIRM.
 func (m *Machine) confirm(now time.Duration, a *Actions) {
-	if m.doubt == silent && !m.confirmSilent(now, a) {
+	if m.doubt == silent && !m.confirmSilent(now, a) || m.doubt == unproved && !m.prove(now, a) {
 		return
 	}
 	if m.doubt == broken && m.trying && now >= m.tryFrom+m.th.Stall {
@@ -63,13 +64,20 @@ func (m *Machine) confirm(now time.Duration, a *Actions) {
 	}
 }
 
-// confirmSilent looks at the old connection while a new one is tried. false:
+// confirmSilent looks at the old connection while new ones are tried. false:
 // there is no doubt any more, or it is decided.
 func (m *Machine) confirmSilent(now time.Duration, a *Actions) bool {
 	quiet := m.quiet(now)
 	if m.linkLives() || quiet < m.th.Confirm {
 		m.believe(now, a)
 		return false
+	}
+	m.nextLook = now + m.th.Look
+	if left := m.th.Decide - quiet; left > 0 {
+		m.nextLook = now + min(m.th.Look, left)
+	}
+	if m.link == Carried {
+		return m.confirmCarrier(now, quiet)
 	}
 	if m.trying && m.reached {
 		// The host at the other end accepted: its link is alive. If nothing
@@ -78,24 +86,54 @@ func (m *Machine) confirmSilent(now time.Duration, a *Actions) bool {
 			m.believe(now, a)
 			return false
 		}
-	} else {
-		if m.trying && now >= m.tryFrom+m.th.Attempt {
-			m.trying, m.nextTry = false, now
-			m.tries++
-			if m.last {
-				m.gone(now, m.silence(now)+"; "+m.attempts())
-				return false
-			}
-		}
-		// One try had its time already; the one that decides begins now, so
-		// that a link which has healed by now is seen to.
-		if quiet >= m.th.LostAfter && m.tries > 0 && !m.last {
-			m.last, m.trying, m.nextTry = true, false, now
+		return true
+	}
+	if m.trying && now >= m.tryFrom+m.attempt() {
+		m.trying, m.nextTry = false, now
+		m.tries++
+	}
+	// Two tries had their time, or a link that has just healed goes unseen.
+	if quiet >= m.th.Decide && m.tries >= 2 {
+		m.gone(now, m.silence(now)+"; "+strconv.Itoa(m.tries)+" new connections in vain")
+		return false
+	}
+	return true
+}
+
+// attempt is for how long a try on a silent link waits: the next one sends its
+// SYN at once, where the kernel would wait for a second. A long way takes its
+// time.
+func (m *Machine) attempt() time.Duration {
+	return min(max(m.th.Attempt, 2*m.sample.RTT), m.th.Stall)
+}
+
+// confirmCarrier decides over a silent carrier. To connect anew shows nothing
+// there, sshd accepts whatever happens beyond; the kernel's retransmissions are
+// the only tries. So the next one is waited for if it comes soon, and its
+// answer.
+func (m *Machine) confirmCarrier(now, quiet time.Duration) bool {
+	const often = 100 * time.Millisecond
+	m.nextTry = never
+	if quiet < m.th.Decide {
+		return true
+	}
+	s := m.sample
+	if m.tries == 0 {
+		m.tries, m.resent, m.tryFrom = 1, s.Retransmits, now
+		if s.Next <= m.th.LostAfter/3 {
+			// The kernel's timers are coarse, by an eighth at most: 0 is 'any moment', too.
+			m.tryFrom += s.Next + min((s.Sent+s.Next)/8, m.th.Look)
 		}
 	}
-	m.nextLook = now + m.th.Look
-	if left := m.th.LostAfter - quiet; left > 0 {
-		m.nextLook = now + min(m.th.Look, left)
+	answer := 2*s.RTT + often/2
+	switch {
+	case s.Retransmits == m.resent && now < m.tryFrom:
+		m.nextLook = now + min(often, m.tryFrom-now)
+	case s.Sent < answer && now < m.tryFrom+m.th.Look:
+		m.nextLook = now + answer - s.Sent
+	default:
+		m.gone(now, m.silence(now)+" on the ssh connection")
+		return false
 	}
 	return true
 }
@@ -106,7 +144,7 @@ func (m *Machine) dueSilent() time.Duration {
 		return min(at, m.tryFrom+m.th.Stall)
 	}
 	if m.trying {
-		return min(at, m.tryFrom+m.th.Attempt)
+		return min(at, m.tryFrom+m.attempt())
 	}
 	return min(at, m.nextTry)
 }
@@ -127,7 +165,7 @@ func (m *Machine) tried(o Observation, a *Actions) {
 		m.linkError = false
 		m.gone(o.Now, m.cause+"; "+o.Cause)
 	case Full:
-		if m.doubt == silent {
+		if m.doubt == silent || m.doubt == unproved {
 			m.believe(o.Now, a)
 			return
 		}
@@ -145,9 +183,9 @@ func (m *Machine) couldNot(o Observation, a *Actions) {
 		m.unable = true
 		a.Note = o.Cause + "; trying again until it can"
 	}
-	m.tries, m.last = 0, false
+	m.tries = 0
 	m.nextTry = o.Now + m.th.Look
-	if m.doubt == broken {
+	if m.doubt != silent {
 		m.since = o.Now
 	}
 }
@@ -180,8 +218,12 @@ func (m *Machine) failed(o Observation) {
 	if m.doubt == silent {
 		// Something answers for the host, but it is the old connection's
 		// silence that decides.
-		m.nextTry = o.Now + m.th.Look
+		m.nextTry = m.tryFrom + m.th.Attempt
 		m.linkError = o.Outcome != NobodyThere
+		return
+	}
+	if m.doubt == unproved {
+		m.nextTry = never // if the far end refused, its refusal came over the carrier
 		return
 	}
 	dead := m.link == Local && m.peer == PeerDead && o.Outcome == NobodyThere
@@ -244,13 +286,6 @@ func (m *Machine) silence(now time.Duration) string {
 	return text
 }
 
-func (m *Machine) attempts() string {
-	if m.tries == 1 {
-		return "one new connection in vain"
-	}
-	return strconv.Itoa(m.tries) + " new connections in vain"
-}
-
 // words say the state and why, for people.
 func (m *Machine) words() string {
 	switch m.state {
@@ -261,7 +296,11 @@ func (m *Machine) words() string {
 	case SUSPECT:
 		return "no answer, and the link may be dead"
 	case BLIND:
-		return "no answer, and behind a relay nothing else can be known"
+		text := "no answer, and behind a relay nothing else can be known"
+		if m.doubted != "" {
+			text += ": " + m.doubted
+		}
+		return text
 	case CONFIRM:
 		return m.cause + "; connecting anew to see"
 	}

@@ -18,9 +18,10 @@ type End struct {
 type doubt uint8
 
 const (
-	noDoubt doubt = iota
-	broken        // the connection is gone
-	silent        // it stands, and the link under it is silent
+	noDoubt  doubt = iota
+	broken         // the connection is gone
+	silent         // it stands, and the link under it is silent
+	unproved       // it stands, the carrier lives, and nothing comes from behind it
 )
 
 // Machine is the liveness of one display: a value, with Step as its only
@@ -47,7 +48,7 @@ type Machine struct {
 	linkError bool
 	since     time.Duration // first sign
 	tries     int
-	last      bool // the try that decides over a silent link has begun
+	resent    uint8 // retransmissions when the deciding one was begun to be waited for
 	trying    bool
 	tryFrom   time.Duration
 	reached   bool
@@ -58,6 +59,14 @@ type Machine struct {
 	adopted   bool // a new connection took the old one's place
 	adoptedAt time.Duration
 	flaps     uint8 // how often it broke again at once
+
+	received   uint64        // over the carrier, by the last sample
+	heard      time.Duration // when that had grown
+	atQuestion uint64        // received when the question went out
+	questioned bool          // that is known
+	pause      time.Duration // without a sign of the far end, before it is asked for one
+	missed     uint8         // samples in a row that found no carrier
+	doubted    string        // why there is no carrier to see, or what was taken for it is none
 
 	leaderGone bool
 	leaderAt   time.Duration
@@ -81,7 +90,7 @@ type resident struct {
 // NewMachine begins in OK, at the moment of an answer. countable says that the
 // server tells who is connected.
 func NewMachine(th Thresholds, link Link, countable, leaderKnown bool, now time.Duration) Machine {
-	m := Machine{th: th, link: link, counts: countable, nextPing: now + th.Ping, grace: now, nextCount: never}
+	m := Machine{th: th, link: link, counts: countable, nextPing: now + th.Ping, grace: now, nextCount: never, heard: now, pause: th.Prove}
 	if countable && !leaderKnown {
 		m.nextCount = now
 	}
@@ -118,6 +127,7 @@ func (m Machine) Step(o Observation) (Machine, Actions) {
 	if o.Kind == Tick || o.Kind == Tried {
 		m.sample, m.peer = o.Link, o.Peer
 	}
+	m.overCarrier(o, &a)
 	m.take(o, &a)
 	if !m.state.Final() {
 		m.advance(o.Now, &a)
@@ -148,9 +158,13 @@ func (m *Machine) discardAge(now time.Duration) {
 	for i := range m.resident {
 		m.resident[i].from = now
 	}
+	m.heard = now
 	if m.doubt != noDoubt {
 		m.since = now
 		m.tryFrom = now
+	}
+	if m.doubt == unproved {
+		m.trying, m.nextTry = false, now
 	}
 }
 
@@ -161,7 +175,7 @@ func (m *Machine) take(o Observation, a *Actions) {
 		m.answered(o.Now, a)
 	case Traffic:
 		m.asked = o.Now
-		if m.doubt == silent {
+		if m.doubt == silent || m.doubt == unproved {
 			m.believe(o.Now, a)
 		}
 	case Broken:
@@ -198,8 +212,8 @@ func (m *Machine) take(o Observation, a *Actions) {
 func (m *Machine) answered(now time.Duration, a *Actions) {
 	m.waiting = false
 	m.nextPing = now + m.th.Ping
-	m.grace = now
-	if m.doubt == silent {
+	m.grace, m.pause = now, m.th.Prove
+	if m.doubt == silent || m.doubt == unproved {
 		m.believe(now, a)
 	}
 	if m.doubt == noDoubt {
@@ -228,11 +242,20 @@ func (m *Machine) advance(now time.Duration, a *Actions) {
 	if m.doubt == noDoubt {
 		if !m.waiting && now >= m.nextPing {
 			m.waiting, m.asked, m.nextNoOp = true, now, now+m.th.Patience
+			if m.link == Carried {
+				m.nextNoOp = now + m.th.Keepalive
+			}
+			m.questioned, m.atQuestion = m.sample.Known, m.sample.Received
 			a.Ping = true
 		}
 		if m.waiting && now-m.asked >= m.th.Patience {
 			m.judge(now, a)
 		}
+	}
+	if m.waiting && m.link == Carried && now >= m.nextNoOp {
+		// Nothing else keeps the carrier in use, and so its silence short.
+		a.NoOp = true
+		m.nextNoOp = now + m.th.Keepalive
 	}
 	if m.doubt != noDoubt {
 		m.confirm(now, a)
@@ -280,13 +303,15 @@ func (m *Machine) judge(now time.Duration, a *Actions) {
 		if m.peer == PeerDead && !m.notDead {
 			m.doubtBroken(now, "the server's process is dead", false, a)
 		}
+	case m.linkLives() && m.link == Carried:
+		m.provable(now, a)
 	case m.linkLives():
 		m.state = BUSY
 	case m.linkDead(now):
 		m.doubt, m.state = silent, CONFIRM
 		m.cause, m.linkError = m.silence(now), true
 		m.since = now - m.quiet(now)
-		m.tries, m.nextTry, m.last = 0, now, false
+		m.tries, m.nextTry = 0, now
 	default:
 		m.state = SUSPECT
 	}
@@ -306,16 +331,21 @@ func (m *Machine) hung(age time.Duration) {
 	})
 }
 
-// linkLives: everything sent was acknowledged.
+// linkLives: everything sent was acknowledged. A carrier has others' data in
+// flight at any time; what counts there is that none of it had to be sent again.
 func (m *Machine) linkLives() bool {
 	s := m.sample
-	return s.Known && s.Unacked == 0 && s.Retransmits == 0 && s.Probes == 0
+	return s.Known && (s.Unacked == 0 || m.link == Carried) && s.Retransmits == 0 && s.Probes == 0
 }
 
 // quiet is for how long the link's other end said nothing, as far as that
-// counts.
+// counts. A carrier says nothing while it is not asked to.
 func (m *Machine) quiet(now time.Duration) time.Duration {
-	return min(m.sample.Silence, now-m.grace)
+	quiet := min(m.sample.Silence, now-m.grace)
+	if m.link == Carried {
+		quiet = min(quiet, now-m.asked+m.th.Keepalive)
+	}
+	return quiet
 }
 
 func (m *Machine) linkDead(now time.Duration) bool {
@@ -336,8 +366,15 @@ func (m *Machine) due() time.Duration {
 		at = m.nextTry
 	case m.doubt == silent:
 		at = m.dueSilent()
+	case m.doubt == unproved && m.trying:
+		at = min(m.nextLook, m.nextNoOp)
+	case m.doubt == unproved:
+		at = min(m.nextLook, m.nextTry, m.nextNoOp)
 	case m.waiting:
 		at = max(m.asked+m.th.Patience, m.nextLook)
+		if m.link == Carried {
+			at = min(at, m.nextNoOp)
+		}
 	default:
 		at = m.nextPing
 	}

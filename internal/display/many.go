@@ -265,6 +265,7 @@ func (t *target) prepare(ctx context.Context, o Options) error {
 	t.times = func(link Link) Thresholds {
 		return NewThresholds(link, o.Interval, o.LostAfter, o.BlindAfter, o.HungAfter)
 	}
+	t.connection = o.Connection
 	if o.LeaderPidFD > 0 {
 		t.leader = o.LeaderPidFD
 	}

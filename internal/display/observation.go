@@ -7,8 +7,8 @@ type Kind uint8
 
 // The observations.
 const (
-	Tick      Kind = iota // time passed; with Link and Peer if there is no answer
-	Answer                // the question was answered
+	Tick      Kind = iota // time passed; with Link and Peer if there is no answer, and always with a carrier's Link
+	Answer                // the question was answered; with a carrier's Link
 	Traffic               // the server sent something else
 	Broken                // the connection ended; Cause, LinkError
 	Command               // LTSP_XEXIT was read; Value
@@ -46,13 +46,21 @@ const (
 	PeerDead
 )
 
-// LinkSample is the kernel's view of a TCP connection.
+// LinkSample is the kernel's view of a TCP connection: of ours, or of the one
+// that carries it.
 type LinkSample struct {
 	Known       bool
 	Unacked     uint32
 	Retransmits uint8
 	Probes      uint8
 	Silence     time.Duration // since the peer's kernel last acknowledged anything
+	RTT         time.Duration
+
+	// Of a carrier only.
+	Vanished bool
+	Received uint64        // bytes that came
+	Sent     time.Duration // since the kernel last transmitted
+	Next     time.Duration // until it transmits again what was not acknowledged; 0: at once, or never
 }
 
 // Observation is one input of the machine. Now is the monotonic clock, which

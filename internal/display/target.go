@@ -24,6 +24,10 @@ type target struct {
 	tell    func(State, string) // may be nil
 	leader  int                 // pidfd, or -1
 
+	connection string   // SSH_CONNECTION
+	carrier    *carrier // nil: none that can be seen
+	noCarrier  string   // why there is none, for a relayed display
+
 	machine Machine
 	begun   bool // the machine runs
 	timer   *timer
@@ -147,10 +151,25 @@ func (t *target) start(c *client) {
 		})
 		leader = err == nil
 	}
-	t.machine = NewMachine(t.times(c.link), c.link, c.countable, leader, t.loop.now)
+	link := t.seek(c.link)
+	t.machine = NewMachine(t.times(link), link, c.countable, leader, t.loop.now)
+	t.machine.doubted = t.noCarrier
 	t.begun, t.asleep = true, t.loop.asleep
 	t.loop.schedule(t.timer, t.round(t.machine.Wake()))
 	t.happened(t, Opened)
+}
+
+// seek looks for the carrier of a relayed display.
+func (t *target) seek(link Link) Link {
+	if link != Relayed {
+		return link
+	}
+	var err error
+	if t.carrier, err = findCarrier(t.connection); err == nil {
+		return Carried
+	}
+	t.noCarrier = err.Error()
+	return Relayed
 }
 
 func (t *target) heard(c *client) {
@@ -225,7 +244,13 @@ func (t *target) step(o Observation) {
 	}
 	o.Now = t.loop.now
 	o.Slept, t.asleep = t.loop.asleep-t.asleep, t.loop.asleep
-	if t.machine.Watching() && (o.Kind == Tick || o.Kind == Tried) {
+	timely := o.Kind == Tick || o.Kind == Tried
+	switch {
+	case t.machine.link == Carried:
+		if timely || o.Kind == Answer {
+			o.Link = t.carrier.sample()
+		}
+	case t.machine.Watching() && timely:
 		o.Peer = t.peer.look()
 		if t.cur != nil {
 			o.Link = t.cur.sample()
@@ -280,7 +305,8 @@ func (t *target) act(a Actions) {
 // many displays are asked in one go.
 func (t *target) round(wake time.Duration) time.Duration {
 	const slot = time.Second / 2
-	if wake == never || t.machine.State() != OK || wake-t.loop.now < 2*slot {
+	// A carrier's silence is measured from the last question.
+	if wake == never || t.machine.State() != OK || t.machine.link == Carried || wake-t.loop.now < 2*slot {
 		return wake
 	}
 	return (wake + slot - 1) / slot * slot

@@ -20,6 +20,10 @@ type Options struct {
 	Authority string // XAUTHORITY; "" is Home/.Xauthority
 	Home      string
 
+	// Connection is the session's SSH_CONNECTION. It tells of the link under a
+	// display that sshd forwards; one that is stale or another's does no harm.
+	Connection string
+
 	Interval   time.Duration // between pings; default a third of LostAfter, twice LostAfter on a unix socket
 	LostAfter  time.Duration // silence of a link that is the end; 15 s
 	BlindAfter time.Duration // missing answers that are the end where nothing else is known; 60 s

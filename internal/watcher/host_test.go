@@ -111,6 +111,7 @@ func TestClientOf(t *testing.T) {
 func TestJobRoundTrip(t *testing.T) {
 	j := job{
 		dir: "/run/user/1000/xexit", display: "host:3.1", authority: "/home/u/.Xauthority", home: "/home/u", mainPath: "/x/xexit-main",
+		ssh:       "10.0.0.2 40000 10.0.0.1 22",
 		timing:    timing{1e9, 2e9, 3e9, 0},
 		program:   program{path: "/bin/p", argv: []string{"p", "", "a=b", "new\nline"}},
 		hasLeader: true,

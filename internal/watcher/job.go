@@ -20,6 +20,7 @@ type job struct {
 	dir       string         // runtime directory
 	display   string         // as the environment spells it
 	authority string         // XAUTHORITY, absolute; "" if unset
+	ssh       string         // SSH_CONNECTION
 	home      string
 	timing    timing
 	program   program
@@ -75,6 +76,7 @@ func (j *job) encode() []byte {
 	put("dir", j.dir)
 	put("display", j.display)
 	put("authority", j.authority)
+	put("ssh", j.ssh)
 	put("home", j.home)
 	put("interval", j.timing.interval.String())
 	put("lost-after", j.timing.lostAfter.String())
@@ -147,6 +149,8 @@ func (j *job) setRest(key, value string) (err error) {
 		j.display = value
 	case "authority":
 		j.authority = value
+	case "ssh":
+		j.ssh = value
 	case "home":
 		j.home = value
 	case "interval":

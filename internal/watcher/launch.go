@@ -90,7 +90,7 @@ func (l *launcher) close() {
 // session. Its errors are the caller's to mend.
 func prepare(o options, w World, h host) (*launcher, error) {
 	l := &launcher{exe: w.Exe, environ: w.Environ}
-	l.display, l.home, l.timing = w.getenv("DISPLAY"), w.getenv("HOME"), o.timing
+	l.display, l.home, l.ssh, l.timing = w.getenv("DISPLAY"), w.getenv("HOME"), w.getenv("SSH_CONNECTION"), o.timing
 	if l.display == "" {
 		return nil, usagef("DISPLAY is not set: there is no display to watch (start this within an X session, or set DISPLAY=:N)")
 	}

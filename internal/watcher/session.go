@@ -214,7 +214,8 @@ func (s *subreaper) watchDisplay(ctx context.Context) {
 	s.vigil = &vigil{open: s.open, patience: openPatience, opened: once, failed: func(error) { once() }}
 	s.vigil.options = display.Options{
 		Name: name, Authority: s.getenv("XAUTHORITY"), Home: s.getenv("HOME"),
-		Interval: s.timing.interval, LostAfter: s.timing.lostAfter,
+		Connection: s.getenv("SSH_CONNECTION"),
+		Interval:   s.timing.interval, LostAfter: s.timing.lostAfter,
 		BlindAfter: s.timing.blindAfter, HungAfter: s.timing.hungAfter,
 		LeaderPidFD: -1, // its exit is the end here, and is seen otherwise
 	}
