@@ -108,10 +108,11 @@ setup:
 	@bash tests/setup.sh
 
 # Tests that let real seconds pass on real servers carry the build tag realtime.
+# They wait, so many fit on few cores.
 realtime: $(SUM)
 	@echo '== real-time tests'
 	@packages="$$(grep -rl --include='*_test.go' '^//go:build realtime' cmd internal | xargs -r -n1 dirname | sort -u | sed 's,^,./,')"; \
-	  if [ -n "$$packages" ]; then $(SUM) -tags realtime -timeout 15m $$packages; else echo 'none'; fi
+	  if [ -n "$$packages" ]; then $(SUM) -tags realtime -timeout 15m -parallel 24 $$packages; else echo 'none'; fi
 
 # Most of a scenario is waiting: many fit on few cores. Never from the test
 # cache, which does not see that the programs under test have changed.

@@ -112,6 +112,14 @@ type far struct {
 func startFar(t *testing.T, net int) *far {
 	t.Helper()
 	need(t, "ip", "nft", "Xvfb")
+	f := startSpace(t, net)
+	f.xvfb = startXvfb(t, []string{"ip", "netns", "exec", f.space}, "-listen", "tcp", "-nolisten", "unix", "-ac", "-noreset")
+	return f
+}
+
+// startSpace lays the cable.
+func startSpace(t *testing.T, net int) *far {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		cannot(t, fmt.Errorf("network namespaces need root"))
 	}
@@ -128,7 +136,6 @@ func startFar(t *testing.T, net int) *far {
 	f.in("ip", "addr", "add", f.address+"/24", "dev", f.inside)
 	f.in("ip", "link", "set", f.inside, "up")
 	f.in("ip", "link", "set", "lo", "up")
-	f.xvfb = startXvfb(t, []string{"ip", "netns", "exec", f.space}, "-listen", "tcp", "-nolisten", "unix", "-ac", "-noreset")
 	return f
 }
 

@@ -132,7 +132,12 @@ func (v *xvfb) client() *rawClient {
 		v.t.Fatal(err)
 	}
 	v.t.Cleanup(func() { _ = sock.Close() })
-	c := &rawClient{v.t, sock, x11.NewConn(nil)}
+	return newRawClient(v.t, sock)
+}
+
+func newRawClient(t *testing.T, sock net.Conn) *rawClient {
+	t.Helper()
+	c := &rawClient{t, sock, x11.NewConn(nil)}
 	c.until(func(e x11.Event) bool { _, ok := e.(x11.SetupDone); return ok })
 	return c
 }

@@ -1,0 +1,229 @@
+//go:build realtime
+
+package display
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"xexit/internal/linux"
+)
+
+// forwarded is an X server at the other end of a cable, and a login by ssh from
+// there to here with X11 forwarding: the watcher's display is sshd's.
+//
+//	here ── watcher ── sshd ═══ cable ═══ ssh ── Xvfb ── there
+//	                      └─ relay ─┘
+type forwarded struct {
+	*far
+	ssh     *exec.Cmd
+	gone    chan struct{} // ssh has exited
+	sshd    *os.Process   // the login's
+	options Options
+	hangUp  io.Closer // ssh's standard input
+}
+
+// forward logs in; how is -X or -Y. relayed puts a TCP relay of ours between
+// the cable and sshd.
+func forward(t *testing.T, net int, how string, relayed bool) *forwarded {
+	t.Helper()
+	need(t, "ip", "nft", "Xvfb", "ssh", "ssh-keygen", "xauth")
+	f := &forwarded{far: startSpace(t, net), gone: make(chan struct{})}
+	// ssh knows only the path, which all network namespaces share: a number that
+	// nobody else takes.
+	number := 20000 + os.Getpid()%400*100 + net
+	f.xvfb = startXvfb(t, []string{"ip", "netns", "exec", f.space}, "-ac", "-noreset", fmt.Sprintf(":%d", number))
+	dir := t.TempDir()
+	port := f.startSSHD(dir)
+	if relayed {
+		port = relay(t, fmt.Sprintf("10.213.%d.1", net), port)
+	}
+	f.login(dir, how, net, port)
+	return f
+}
+
+// startSSHD starts one of our own, reached by every address of this host.
+func (f *forwarded) startSSHD(dir string) (port int) {
+	t := f.t
+	t.Helper()
+	server := "/usr/sbin/sshd"
+	if _, err := os.Stat(server); err != nil {
+		cannot(t, err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port = l.Addr().(*net.TCPAddr).Port
+	_ = l.Close()
+	f.do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, "host"))
+	f.do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, "user"))
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("Port %d\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nPidFile none\nUsePAM no\nStrictModes no\n"+
+		"PermitRootLogin yes\nX11Forwarding yes\nX11UseLocalhost yes\nX11DisplayOffset 140\nSetEnv XAUTHORITY=%s/xauth\n",
+		port, dir, dir, dir)
+	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sshd := exec.Command(server, "-D", "-e", "-f", filepath.Join(dir, "config"))
+	sshd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	said, err := sshd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sshd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	listening := make(chan string, 1)
+	go func() {
+		for lines := bufio.NewScanner(said); lines.Scan(); {
+			if strings.Contains(lines.Text(), "listening on") {
+				select {
+				case listening <- lines.Text():
+				default:
+				}
+			}
+		}
+		close(listening)
+	}()
+	t.Cleanup(func() {
+		_ = sshd.Process.Kill()
+		for range listening { // its children hold the pipe until they are gone
+		}
+		_ = sshd.Wait()
+	})
+	select {
+	case line, ok := <-listening:
+		if !ok {
+			t.Fatalf("sshd did not start: %q", line)
+		}
+	case <-time.After(guard):
+		t.Fatal("sshd does not listen")
+	}
+	return port
+}
+
+// login logs in from there and leaves the login open.
+func (f *forwarded) login(dir, how string, net, port int) {
+	t := f.t
+	t.Helper()
+	f.ssh = exec.Command("ip", "netns", "exec", f.space, "ssh", how, "-F", "none", "-i", dir+"/user",
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
+		"-p", strconv.Itoa(port), fmt.Sprintf("root@10.213.%d.1", net),
+		"echo $PPID; echo $DISPLAY; echo $SSH_CONNECTION; exec cat")
+	f.ssh.Env = append(os.Environ(), fmt.Sprintf("DISPLAY=:%d", f.number), "XAUTHORITY="+dir+"/theirs")
+	f.ssh.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	f.ssh.Stderr = os.Stderr
+	input, err := f.ssh.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := f.ssh.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ssh.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f.hangUp = input
+	var said []string
+	read := make(chan struct{})
+	go func() {
+		defer close(f.gone)
+		lines := bufio.NewScanner(output)
+		for len(said) < 3 && lines.Scan() {
+			said = append(said, lines.Text())
+		}
+		close(read)
+		_, _ = io.Copy(io.Discard, output)
+		_ = f.ssh.Wait() // how it ended is the test's business
+	}()
+	t.Cleanup(func() {
+		_ = f.ssh.Process.Kill()
+		<-f.gone
+	})
+	select {
+	case <-read:
+	case <-time.After(guard):
+		t.Fatal("ssh does not log in")
+	}
+	if len(said) != 3 {
+		t.Fatalf("no login: %q", said)
+	}
+	pid, err := strconv.Atoi(said[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.sshd, err = os.FindProcess(pid); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.sshd.Kill() }) // by its pidfd; gone already, mostly
+	f.options = Options{Name: said[1], Connection: said[2], Authority: dir + "/xauth"}
+}
+
+// relay passes on connections to a port of this host, whatever happens to one
+// side of them: the other is kept.
+func relay(t *testing.T, ip string, to int) (port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", ip+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", to))
+			if err != nil {
+				_ = a.Close()
+				continue
+			}
+			t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+			go func() { _, _ = io.Copy(a, b); _ = a.Close() }()
+			go func() { _, _ = io.Copy(b, a); _ = b.Close() }()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// grab makes the server answer nobody else.
+func (f *forwarded) grab() (ungrab func()) {
+	f.t.Helper()
+	sock, err := net.Dial("unix", fmt.Sprintf("/tmp/.X11-unix/X%d", f.number)) // the path leads there, too
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = sock.Close() })
+	c := newRawClient(f.t, sock)
+	c.request(opGrabServer)
+	return func() { c.request(opUngrabServer) }
+}
+
+// carried is the kernel's view of the carrier.
+func (f *forwarded) carried() linux.FlowInfo {
+	f.t.Helper()
+	flow, ok := parseConnection(f.options.Connection)
+	if !ok {
+		f.t.Fatalf("%q", f.options.Connection)
+	}
+	info, err := linux.LookFlow(flow)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return info
+}
