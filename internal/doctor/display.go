@@ -60,12 +60,8 @@ func (p Process) words() string {
 func (s Sight) opened() []Finding {
 	var list []Finding
 	if !s.Countable {
-		do := "nothing, if its sessions end with the server"
-		if s.Link == LinkRelay {
-			do = "ssh -Y gives it a trusted cookie, if this host may be trusted with that terminal's keyboard and screen"
-		}
-		list = append(list, note("display.uncounted", "does not tell who is connected: no X-Resource 1.2 (an untrusted cookie, as ssh -X gives, or an old server)",
-			"a logout that leaves the server running is not noticed; the server's end is", do))
+		list = append(list, note("display.uncounted", "does not tell who is connected: no X-Resource 1.2 (an untrusted cookie, or an old server)",
+			"a logout that leaves the server running is not noticed; the server's end is", "nothing, if its sessions end with the server; else a trusted cookie (xauth(1))"))
 	}
 	if s.Command == "DIE" || s.Command == "EXIT" {
 		list = append(list, problem("display.command", "LTSP_XEXIT="+s.Command+" is on its root window",

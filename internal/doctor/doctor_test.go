@@ -128,7 +128,6 @@ func TestFindings(t *testing.T) {
 			s.Sight.Answer, s.Sight.Why = doctor.Nobody, "connection refused"
 		}, "display.nobody", doctor.Problem, "connection refused", "correct DISPLAY"},
 		{"no X-Resource", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Countable = false }, "display.uncounted", doctor.Note, "X-Resource", "nothing, if"},
-		{"ssh -X", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Countable, s.Sight.Link = false, doctor.LinkRelay }, "display.uncounted", doctor.Note, "untrusted", "ssh -Y"},
 		{"LTSP_XEXIT", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Command = "EXIT" }, "display.command", doctor.Problem, "LTSP_XEXIT=EXIT", "xprop -root -remove LTSP_XEXIT"},
 
 		// What is noticed.
