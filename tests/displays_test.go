@@ -12,7 +12,7 @@ import (
 )
 
 // xvfb NAME [as USER] [at TERMINAL [over IPv6]] [ARG…] – starts a real X server. $NAME is its display from here
-// on, and NAME its process. It does not reset unless an ARG says so (-reset, -terminate).
+// on, $NAME_number its number, and NAME its process. It does not reset unless an ARG says so (-reset, -terminate).
 func cmdXvfb(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
 	usage(ts, args, 1, "xvfb NAME [as USER] [at TERMINAL [over IPv6]] [ARG…]")
@@ -29,7 +29,9 @@ func cmdXvfb(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	s.servers[name] = server
 	s.m.Know(name, server.Ref)
+	nameIt(ts, name, server.Ref)
 	ts.Setenv(name, server.Display)
+	ts.Setenv(name+"_number", server.Display[strings.LastIndexByte(server.Display, ':')+1:])
 }
 
 func startXvfb(m *machine.Machine, name, user, at string, args []string) (*machine.Server, error) {

@@ -23,15 +23,16 @@ func (s *scene) session(ts *testscript.TestScript, name string) *machine.Session
 	return session
 }
 
-// session NAME [on SERVER] [as USER] [in OUTER] [without xexit] [without audit] [VAR=VALUE…] – logs in and
+// session NAME [on SERVER] [as USER] [in OUTER] [through PROGRAM] [without xexit] [without audit] [VAR=VALUE…] – logs in and
 // runs the session's start-up as Xsession does; returns when the session's
 // first program runs. 'without xexit' leaves the start-up's snippets out: a
 // control run. 'without audit': a login manager whose PAM stack lacks
 // pam_loginuid. 'in OUTER': no login, but `xexit session` typed in another
-// session.
+// session. 'through PROGRAM': PROGRAM starts the login (with "$@"), and gives
+// it namespaces of its own, say.
 func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
 	noNeg(ts, neg)
-	usage(ts, args, 1, "session NAME [on SERVER] [as USER] [in OUTER] [without xexit] [without audit] [VAR=VALUE…]")
+	usage(ts, args, 1, "session NAME [on SERVER] [as USER] [in OUTER] [through PROGRAM] [without xexit] [without audit] [VAR=VALUE…]")
 	s := sceneOf(ts)
 	login := machine.Login{Name: args[0], User: "alice"}
 	for args = args[1:]; len(args) > 0; {
@@ -44,6 +45,8 @@ func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
 			login.Env = append(login.Env, serverOf(ts, args[1:2]).Env()...)
 		case two && args[0] == "as":
 			login.User = args[1]
+		case two && args[0] == "through":
+			login.Through = args[1]
 		case two && args[0] == "in":
 			login.Outer = s.session(ts, args[1])
 			login.User = login.Outer.User

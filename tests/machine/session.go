@@ -20,6 +20,7 @@ type Login struct {
 	Env        []string // beyond the user's plain environment: a display's, markers
 	Plain      bool     // without the start-up's snippets, so without xexit
 	NoAudit    bool     // by a login manager whose PAM stack lacks pam_loginuid
+	Through    string   // program that starts the login's leader; "": none
 	Outer      *Session // no login: typed in this session, below `xexit session` unless Plain
 }
 
@@ -93,6 +94,9 @@ func (m *Machine) throughPAM(l Login, first []string) error {
 	leader := []string{Program, "login", strconv.Itoa(uid), socket}
 	if l.NoAudit {
 		leader = []string{Program, "agent", socket}
+	}
+	if l.Through != "" {
+		leader = append([]string{l.Through}, leader...)
 	}
 	if _, err := m.Spawn(RootSocket, "", agent.Request{Argv: leader, Env: RootEnv(), NewSession: true}); err != nil {
 		return err
