@@ -22,7 +22,8 @@ const tell = `{
 	read -r pid comm state ppid pgid sid rest </proc/self/stat
 	[ "$sid" = "$$" ] && echo "leads its session"
 	grep -z . /proc/$$/environ | tr '\0' '\n' | grep -v -e ^_= -e ^PWD= -e ^OLDPWD= -e ^SHLVL= | sort | sed 's/^/env /'
-	stat -c %N /proc/$$/fd/[0-9] | sed "s/.*fd./fd /; s/' -> '/ /; s/'$//"
+	(stat -c %N /proc/$$/fd/[0-9] >$SAID.open) # with a pipe it could see this shell's end of that
+	sed "s/.*fd./fd /; s/' -> '/ /; s/'$//" $SAID.open
 	echo end
 } >$SAID
 echo some output
