@@ -62,7 +62,7 @@ var table = map[string]row{
 
 	// Composition roots and the command line.
 	"internal/watcher": {imports: []string{
-		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/display", "internal/display/x11",
+		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/display", "internal/display/x11", "internal/display/wayland",
 		"internal/logindefs",
 	}, deny: small},
 	"internal/ending": {imports: []string{
@@ -70,6 +70,7 @@ var table = map[string]row{
 		"internal/reap", "internal/hook", "internal/config", "internal/history", "internal/engine", "internal/cgroup",
 		"internal/logind",
 		"internal/logindefs",
+		"internal/display/wayland",
 	}},
 	"internal/doctor": {imports: []string{"internal/session", "internal/term"}, deny: pure},
 	"internal/doctor/gather": {imports: []string{

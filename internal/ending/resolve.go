@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"xexit/internal/display/wayland"
 	"xexit/internal/logindefs"
 	"xexit/internal/registry"
 	"xexit/internal/session"
@@ -39,15 +40,28 @@ func (h Host) resolve(reg *registry.Registry, asked string) (subject, error) {
 		}
 		return h.unregistered(id), nil
 	}
-	if display := session.CanonicalDisplay(h.getenv("DISPLAY")); display != "" {
+	// Where one session is within another, each on a display of its own, both
+	// may be named here.
+	if here := h.shown(listed); len(here) > 0 && here[0].Display == here[len(here)-1].Display {
+		return subject{Entry: here[0].Entry, known: true}, nil
+	}
+	return subject{}, fmt.Errorf("%w: this is no session that xexit knows (no %s in the environment, no single registered session on this display); name one with --session ID: %s",
+		ErrUsage, session.MarkerName, sessionList(listed))
+}
+
+// shown lists the sessions on the displays that the environment names, those on
+// its X display first.
+func (h Host) shown(listed []registry.Listed) (found []registry.Listed) {
+	x := session.CanonicalDisplay(h.getenv("DISPLAY"))
+	w, _ := wayland.Path(h.getenv("WAYLAND_DISPLAY"), h.getenv("XDG_RUNTIME_DIR")) // what names none is none
+	for _, name := range []string{x, w} {
 		for _, l := range listed {
-			if l.Display == display {
-				return subject{Entry: l.Entry, known: true}, nil
+			if name != "" && l.Display == name {
+				found = append(found, l)
 			}
 		}
 	}
-	return subject{}, fmt.Errorf("%w: this is no session that xexit knows (no %s in the environment, no registered session on this display); name one with --session ID: %s",
-		ErrUsage, session.MarkerName, sessionList(listed))
+	return found
 }
 
 func (h Host) resolveAsked(listed []registry.Listed, asked string) (subject, error) {

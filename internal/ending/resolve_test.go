@@ -16,10 +16,11 @@ import (
 const (
 	firstID  = session.ID("11111111-1111-4111-8111-111111111111")
 	secondID = session.ID("12222222-2222-4222-8222-222222222222")
+	thirdID  = session.ID("33333333-3333-4333-8333-333333333333")
 	otherID  = session.ID("99999999-9999-4999-8999-999999999999")
 )
 
-// registered is a registry with two live sessions, watched by this test.
+// registered is a registry with three live sessions, watched by this test.
 func registered(t *testing.T) *registry.Registry {
 	t.Helper()
 	dir := t.TempDir()
@@ -33,6 +34,7 @@ func registered(t *testing.T) *registry.Registry {
 	for _, e := range []registry.Entry{
 		{ID: firstID, Marked: true, Display: ":21", Audit: session.NoAudit, UID: 1000},
 		{ID: secondID, Marked: true, Display: ":22", Audit: session.NoAudit, UID: 1000},
+		{ID: thirdID, Display: "/run/user/1000/wayland-1", Wayland: true, Audit: session.NoAudit, UID: 1000},
 	} {
 		h, err := reg.Register(e)
 		if err != nil {
@@ -65,6 +67,9 @@ func TestResolve(t *testing.T) {
 		{name: "by a broken marker", environ: []string{"XEXIT_SESSION=x", "DISPLAY=:21"}, wrong: "XEXIT_SESSION in the environment"},
 		{name: "by the display", environ: []string{"DISPLAY=:22.0"}, want: secondID, known: true},
 		{name: "by an unknown display", environ: []string{"DISPLAY=:5"}, wrong: "name one with --session ID: 11111111 on :21"},
+		{name: "by the Wayland display", environ: []string{"DISPLAY=:0", "WAYLAND_DISPLAY=wayland-1", "XDG_RUNTIME_DIR=/run/user/1000"}, want: thirdID, known: true},
+		{name: "by another user's", environ: []string{"WAYLAND_DISPLAY=wayland-1", "XDG_RUNTIME_DIR=/run/user/1001"}, wrong: "--session"},
+		{name: "on two displays, one within the other", environ: []string{"DISPLAY=:21", "WAYLAND_DISPLAY=/run/user/1000/wayland-1"}, wrong: "--session"},
 		{name: "by nothing", wrong: "--session"},
 		{name: "as root, by the environment", euid: 0, environ: []string{"XEXIT_SESSION=" + string(firstID)}, wrong: "root must name the session"},
 		{name: "as root, by id", euid: 0, asked: string(firstID), want: firstID, known: true},

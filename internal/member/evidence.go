@@ -1,6 +1,11 @@
 package member
 
-import "xexit/internal/session"
+import (
+	"path"
+
+	"xexit/internal/registry"
+	"xexit/internal/session"
+)
 
 // What points at the session. Descent is not here: it comes from the tree
 // (classify.go).
@@ -69,12 +74,18 @@ func sameMarker(m session.Marker, v string) bool {
 	return m.Name == "DISPLAY" && session.CanonicalDisplay(v) == session.CanonicalDisplay(m.Value)
 }
 
+// sameSocket: WAYLAND_DISPLAY mostly is a name that only a runtime directory,
+// which is not known here, makes a display of; so the name alone counts.
+func sameSocket(name string, o *registry.Entry) bool {
+	return o.Wayland && path.Base(name) == path.Base(o.Display)
+}
+
 // usedByOther reports whether another live session was registered with the
 // same value of a marker.
 func (c *classifier) usedByOther(m session.Marker) bool {
 	for i := range c.t.Others {
 		o := &c.t.Others[i]
-		if m.Name == "DISPLAY" && sameMarker(m, o.Display) {
+		if m.Name == "DISPLAY" && sameMarker(m, o.Display) || m.Name == "WAYLAND_DISPLAY" && sameSocket(m.Value, o) {
 			return true
 		}
 		for _, om := range o.Markers {

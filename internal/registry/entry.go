@@ -15,6 +15,7 @@ type Entry struct {
 	ID        session.ID
 	Marked    bool             // the session's processes carry XEXIT_SESSION=ID
 	Display   string           // session.CanonicalDisplay; "" if it has none
+	Wayland   bool             // it is the path of a Wayland socket
 	Markers   []session.Marker // ambient
 	Audit     uint32           // audit session id; session.NoAudit: unset or unknown
 	Scope     string           // the login's cgroup v2 path; "": unknown
@@ -58,6 +59,7 @@ func (e *Entry) appendText(b []byte) []byte {
 	put("id", string(e.ID))
 	put("marked", flagText(e.Marked))
 	put("display", e.Display)
+	put("wayland", flagText(e.Wayland))
 	for _, m := range e.Markers {
 		put("marker", m.Name+"="+m.Value)
 	}
@@ -140,6 +142,8 @@ func (e *Entry) set(key, value string) (err error) {
 		e.Marked = value == "yes"
 	case "display":
 		e.Display = value
+	case "wayland":
+		e.Wayland = value == "yes"
 	case "marker":
 		name, content, _ := strings.Cut(value, "=")
 		e.Markers = append(e.Markers, session.Marker{Name: name, Value: content})

@@ -95,9 +95,19 @@ func AmbientMarkers() []string {
 }
 
 // CanonicalDisplay brings the spellings of one X display to one: the screen
-// is dropped (":21.0" is ":21") and "unix:21" is ":21". What is no X display
-// name is returned as it is.
+// is dropped (":21.0" is ":21"), "unix:21" is ":21", and so is the socket that
+// it has by custom, "/tmp/.X11-unix/X21". The path of another socket, which a
+// Wayland display is known by too, and what is no display's name are returned
+// as they are.
 func CanonicalDisplay(name string) string {
+	if path := strings.TrimPrefix(name, "unix:"); strings.HasPrefix(path, "/") {
+		number, usual := strings.CutPrefix(path, "/tmp/.X11-unix/X")
+		number, _, _ = strings.Cut(number, ".")
+		if usual && number != "" && strings.Trim(number, "0123456789") == "" {
+			return ":" + number
+		}
+		return path
+	}
 	host, number, ok := cutLast(name, ':')
 	if !ok {
 		return name

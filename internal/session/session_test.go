@@ -37,6 +37,9 @@ func TestCanonicalDisplay(t *testing.T) {
 		":21": ":21", ":21.0": ":21", "unix:21": ":21", "unix:21.1": ":21",
 		"localhost:10.0": "localhost:10", "10.1.1.1:30": "10.1.1.1:30", "[::1]:5.0": "[::1]:5",
 		"": "", "nonsense": "nonsense",
+		"/tmp/.X11-unix/X6": ":6", "unix:/tmp/.X11-unix/X6": ":6", "/tmp/.X11-unix/X6.1": ":6",
+		"/tmp/.X11-unix/X": "/tmp/.X11-unix/X", "/tmp/.X11-unix/Xa": "/tmp/.X11-unix/Xa",
+		"/run/user/1000/wayland-0": "/run/user/1000/wayland-0", "/tmp/a:b.c": "/tmp/a:b.c", "unix:/tmp/x": "/tmp/x",
 	} {
 		if got := CanonicalDisplay(name); got != want {
 			t.Errorf("CanonicalDisplay(%q) = %q, want %q", name, got, want)

@@ -23,7 +23,9 @@ type options struct {
 	foreground bool
 	ownsLogin  bool
 	noDisplay  bool
-	leader     int // 0: not given
+	display    string // --display: this one, whatever the environment says
+	wayland    string // --wayland-display
+	leader     int    // 0: not given
 	markers    []markerFlag
 	timing     timing
 	forEnd     []string // flags that `session` passes on to `xexit end`
@@ -47,11 +49,11 @@ func parseFlags(verb string, args []string) (o options, err error) {
 		arg := args[0]
 		if arg == "--" {
 			o.command = args[1:]
-			return o, nil
+			return o, o.contradiction()
 		}
 		if !strings.HasPrefix(arg, "-") || arg == "-" {
 			o.command = args
-			return o, nil
+			return o, o.contradiction()
 		}
 		args = args[1:]
 		name, value, hasValue := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
@@ -79,7 +81,20 @@ func parseFlags(verb string, args []string) (o options, err error) {
 			return o, usagef("--%s: %v", name, err)
 		}
 	}
-	return o, nil
+	return o, o.contradiction()
+}
+
+func (o *options) contradiction() error {
+	named := 0
+	for _, set := range []bool{o.display != "", o.wayland != "", o.noDisplay} {
+		if set {
+			named++
+		}
+	}
+	if named > 1 {
+		return usagef("--display, --wayland-display and --no-display exclude each other")
+	}
+	return nil
 }
 
 func (o *options) boolean(verb, name string) *bool {
@@ -104,6 +119,10 @@ func (o *options) valued(verb, name string) func(string) error {
 		return durationInto(&o.timing.blindAfter)
 	case "hung-after":
 		return durationInto(&o.timing.hungAfter)
+	case "display":
+		return textInto(&o.display)
+	case "wayland-display":
+		return textInto(&o.wayland)
 	case "marker":
 		return o.addMarker
 	case "config", "progress":
@@ -116,6 +135,16 @@ func (o *options) valued(verb, name string) func(string) error {
 		}
 	}
 	return nil
+}
+
+func textInto(s *string) func(string) error {
+	return func(text string) error {
+		if text == "" {
+			return errors.New("it is empty")
+		}
+		*s = text
+		return nil
+	}
 }
 
 func durationInto(d *time.Duration) func(string) error {
@@ -191,6 +220,10 @@ const (
 	verbWatch   = "watch"
 	verbSession = "session"
 
+	displayHelp = `  --display NAME     watch this X display, whatever the environment says
+  --wayland-display NAME
+                     the same for a Wayland display
+`
 	timingHelp = `  --interval D       how often to ask the display (e.g. 5s)
   --lost-after D     a dead link is gone after this long (15s)
   --blind-after D    without an answer, where only answers can be seen (1m)
@@ -205,7 +238,7 @@ Watches this session's display in the background. When it is gone, runs PROGRAM
 once, or without PROGRAM does what 'xexit end' does.
 
   --foreground       stay in the foreground and say there what happens
-` + timingHelp + `  --leader PID       the session's first process; once it has left and nobody is
+` + displayHelp + timingHelp + `  --leader PID       the session's first process; once it has left and nobody is
                      on the display, the session is over
   --owns-login       this display is the whole of its login
 `
@@ -217,5 +250,5 @@ and is ended when CMD has exited or its display is gone. Exits as CMD does.
   --no-display       do not watch the display of the environment
   --config FILE      for the end: configuration instead of the system's
   --progress FILE    for the end: append each step to FILE, as a line of JSON
-` + timingHelp
+` + displayHelp + timingHelp
 )

@@ -19,28 +19,31 @@ type host struct {
 	proc      string // proc(5)
 	sessions  string // systemd-logind's state, a file a session
 	loginDefs string // login.defs(5)
+	locks     string // where X servers keep their locks (Xserver(1))
 }
 
 func thisHost() host {
-	return host{proc: "/proc", sessions: "/run/systemd/sessions", loginDefs: logindefs.Path}
+	return host{proc: "/proc", sessions: "/run/systemd/sessions", loginDefs: logindefs.Path, locks: "/tmp"}
 }
 
 // login is what the kernel says of the login that a process belongs to.
 type login struct {
-	audit uint32 // session.NoAudit: none
-	scope string // "": not in one
+	audit   uint32 // session.NoAudit: none
+	scope   string // "": not in one
+	manager bool   // none: it is below the user's service manager, whose audit id that is
 }
 
-// login reads this process's own; what cannot be read is unknown.
-func (h host) login() login {
+// login reads a process's; what cannot be read is unknown.
+func (h host) login(pid string) login {
 	l := login{audit: session.NoAudit}
-	if text, err := os.ReadFile(h.proc + "/self/sessionid"); err == nil {
+	if text, err := os.ReadFile(h.proc + "/" + pid + "/sessionid"); err == nil {
 		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil {
 			l.audit = uint32(n)
 		}
 	}
-	if text, err := os.ReadFile(h.proc + "/self/cgroup"); err == nil {
+	if text, err := os.ReadFile(h.proc + "/" + pid + "/cgroup"); err == nil {
 		l.scope = sessionScope(string(text))
+		l.manager = l.scope == "" && strings.Contains(string(text), "/user@")
 	}
 	return l
 }
@@ -70,22 +73,38 @@ func sessionScope(text string) string {
 // of uid, on this display, and the same login as l. Its file is private to
 // logind by its own word, but what it says here is checked against the kernel.
 func (h host) graphical(name, display string, uid uint32, l login) bool {
+	said := h.said(name)
+	return (said["TYPE"] == "x11" || said["TYPE"] == "wayland") && said["UID"] == strconv.FormatUint(uint64(uid), 10) &&
+		said["DISPLAY"] != "" && session.CanonicalDisplay(said["DISPLAY"]) == display && l.agrees(said)
+}
+
+// isWayland is the same for a login that a compositor of uid's is in. Logind
+// knows of no Wayland display by name.
+func (h host) isWayland(l login, uid uint32) bool {
+	said := h.said(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(l.scope), "session-"), ".scope"))
+	return said["TYPE"] == "wayland" && said["UID"] == strconv.FormatUint(uint64(uid), 10) && said["SCOPE"] != "" && l.agrees(said)
+}
+
+// said is what logind has written of a session; nil: nothing.
+func (h host) said(name string) map[string]string {
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
-		return false
+		return nil
 	}
 	text, err := os.ReadFile(filepath.Join(h.sessions, name))
 	if err != nil {
-		return false
+		return nil
 	}
 	said := make(map[string]string)
 	for line := range strings.SplitSeq(string(text), "\n") {
 		key, value, _ := strings.Cut(line, "=")
 		said[key] = value
 	}
-	if said["TYPE"] != "x11" && said["TYPE"] != "wayland" || said["UID"] != strconv.FormatUint(uint64(uid), 10) ||
-		said["DISPLAY"] == "" || session.CanonicalDisplay(said["DISPLAY"]) != display {
-		return false
-	}
+	return said
+}
+
+// agrees reports whether the kernel says the same of l as logind does, of the
+// audit id or the scope or both.
+func (l login) agrees(said map[string]string) bool {
 	agreed := false
 	if audit := said["AUDIT"]; audit != "" && audit != "0" && l.audit != session.NoAudit {
 		if audit != strconv.FormatUint(uint64(l.audit), 10) {

@@ -110,13 +110,14 @@ func TestClientOf(t *testing.T) {
 
 func TestJobRoundTrip(t *testing.T) {
 	j := job{
-		dir: "/run/user/1000/xexit", display: "host:3.1", authority: "/home/u/.Xauthority", home: "/home/u", mainPath: "/x/xexit-main",
+		dir: "/run/user/1000/xexit", place: place{display: "host:3.1", wayland: true}, authority: "/home/u/.Xauthority", home: "/home/u", mainPath: "/x/xexit-main",
 		ssh:       "10.0.0.2 40000 10.0.0.1 22",
 		timing:    timing{1e9, 2e9, 3e9, 0},
 		program:   program{path: "/bin/p", argv: []string{"p", "", "a=b", "new\nline"}},
 		hasLeader: true,
 	}
 	j.entry.ID, j.entry.Marked, j.entry.OwnsLogin = "1b4e28ba-2fa1-41d2-883f-0016d3cca427", true, true
+	j.entry.Wayland = true
 	j.entry.Display, j.entry.Audit, j.entry.Scope = "host:3", 9, "/session-9.scope"
 	j.entry.Leader, j.entry.Start, j.entry.UID = session.ProcID{PID: 5, Start: 6}, 6, 1000
 	j.entry.Markers = []session.Marker{{Name: "A", Value: "1=2"}, {Name: "B", Value: "x"}}

@@ -16,11 +16,11 @@ import (
 // session's environment comes beside it, in a file of its own that is not read
 // before it is needed.
 type job struct {
-	entry     registry.Entry // Watcher is not set yet
-	dir       string         // runtime directory
-	display   string         // as the environment spells it
-	authority string         // XAUTHORITY, absolute; "" if unset
-	ssh       string         // SSH_CONNECTION
+	entry registry.Entry // Watcher is not set yet
+	dir   string         // runtime directory
+	place
+	authority string // XAUTHORITY, absolute; "" if unset
+	ssh       string // SSH_CONNECTION
 	home      string
 	timing    timing
 	program   program
@@ -75,6 +75,7 @@ func (j *job) encode() []byte {
 	put("uid", strconv.FormatUint(uint64(j.entry.UID), 10))
 	put("dir", j.dir)
 	put("display", j.display)
+	flag("wayland", j.wayland)
 	put("authority", j.authority)
 	put("ssh", j.ssh)
 	put("home", j.home)
@@ -147,6 +148,8 @@ func (j *job) setRest(key, value string) (err error) {
 		j.dir = value
 	case "display":
 		j.display = value
+	case "wayland":
+		j.wayland, j.entry.Wayland = true, true
 	case "authority":
 		j.authority = value
 	case "ssh":

@@ -90,9 +90,13 @@ func (l *launcher) close() {
 // session. Its errors are the caller's to mend.
 func prepare(o options, w World, h host) (*launcher, error) {
 	l := &launcher{exe: w.Exe, environ: w.Environ}
-	l.display, l.home, l.ssh, l.timing = w.getenv("DISPLAY"), w.getenv("HOME"), w.getenv("SSH_CONNECTION"), o.timing
+	l.home, l.ssh, l.timing = w.getenv("HOME"), w.getenv("SSH_CONNECTION"), o.timing
+	var err error
+	if l.place, err = w.place(&o, h); err != nil {
+		return nil, err
+	}
 	if l.display == "" {
-		return nil, usagef("DISPLAY is not set: there is no display to watch (start this within an X session, or set DISPLAY=:N)")
+		return nil, usagef("DISPLAY is not set, nor is WAYLAND_DISPLAY: there is no display to watch (start this within a session, or name one with --display :N)")
 	}
 	if path := w.getenv("XAUTHORITY"); path != "" {
 		full, err := filepath.Abs(path)
@@ -114,7 +118,6 @@ func prepare(o options, w World, h host) (*launcher, error) {
 			return nil, err
 		}
 	}
-	var err error
 	if l.dir, err = registry.Dir(w.getenv, uint32(os.Getuid())); err != nil {
 		return nil, usagef("%v", err)
 	}
@@ -163,8 +166,7 @@ func (l *launcher) describe(o options, w World, h host) error {
 	}
 	e := &l.entry
 	e.UID, e.Start = uint32(os.Getuid()), own
-	e.Display = session.CanonicalDisplay(l.display)
-	e.Markers = o.marked(w.Environ, session.AmbientMarkers())
+	e.Display, e.Wayland = session.CanonicalDisplay(l.display), l.wayland
 	if id, err := session.ParseID(w.getenv(session.MarkerName)); err == nil {
 		e.ID, e.Marked = id, true
 	} else if e.ID, err = h.freshID(); err != nil {
@@ -173,11 +175,30 @@ func (l *launcher) describe(o options, w World, h host) error {
 	if err := l.findLeader(o, w, h); err != nil {
 		return err
 	}
-	login := h.login()
-	e.Audit, e.Scope = login.audit, login.scope
-	e.OwnsLogin = o.ownsLogin || w.getenv(ownsVar) == "1" && e.Audit != session.NoAudit ||
-		h.graphical(w.getenv("XDG_SESSION_ID"), e.Display, e.UID, login)
+	l.findLogin(o, w, h)
 	return nil
+}
+
+// findLogin says what tells the session's processes besides its id: the login
+// that it is in, and the markers of that.
+func (l *launcher) findLogin(o options, w World, h host) {
+	e, own := &l.entry, h.login("self")
+	in, names, owns := own, session.AmbientMarkers(), w.getenv(ownsVar) == "1" && own.audit != session.NoAudit
+	if l.wayland {
+		in, names, owns = h.on(compositor(l.display), own, e.UID)
+		names = l.marks(names, w.getenv(waylandVar), e.UID)
+	} else {
+		owns = owns || h.graphical(w.getenv("XDG_SESSION_ID"), e.Display, e.UID, own)
+	}
+	e.Audit, e.Scope, e.OwnsLogin = in.audit, in.scope, o.ownsLogin || owns
+	environ := w.Environ
+	if o.display != "" {
+		environ = append(environ[:len(environ):len(environ)], displayVar+"="+o.display)
+	}
+	if o.wayland != "" {
+		environ = append(environ[:len(environ):len(environ)], waylandVar+"="+o.wayland)
+	}
+	e.Markers = o.marked(environ, names)
 }
 
 func (l *launcher) findLeader(o options, w World, h host) error {

@@ -249,7 +249,7 @@ func (r *resident) judge(o outcome) (display.End, error) {
 
 func (r *resident) displayOptions() display.Options {
 	return display.Options{
-		Name: r.display, Authority: r.authority, Home: r.home, Connection: r.ssh,
+		Name: r.display, Wayland: r.wayland, Authority: r.authority, Home: r.home, Connection: r.ssh,
 		Interval: r.timing.interval, LostAfter: r.timing.lostAfter,
 		BlindAfter: r.timing.blindAfter, HungAfter: r.timing.hungAfter,
 		LeaderPidFD: r.leaderFD,

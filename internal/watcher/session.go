@@ -42,6 +42,7 @@ type subreaper struct {
 	World
 	report   reporter
 	open     open
+	place    place    // the display; none with --no-display
 	path     string   // CMD, resolved
 	mainFile *os.File // xexit-main as it was at the start, whatever is installed since
 	signals  chan os.Signal
@@ -99,7 +100,12 @@ func (s *subreaper) describe(h host) error {
 		return err
 	}
 	self := session.ProcID{PID: os.Getpid(), Start: start}
-	login := h.login()
+	if !s.noDisplay {
+		if s.place, err = s.World.place(&s.options, h); err != nil {
+			return err
+		}
+	}
+	login := h.login("self")
 	s.entry = registry.Entry{
 		Marked: true, Audit: login.audit, Scope: login.scope, UID: uint32(os.Getuid()),
 		Subreaper: self, Watcher: self, Start: start, Timing: s.timing.entry(),
@@ -107,9 +113,7 @@ func (s *subreaper) describe(h host) error {
 		// are on that login's processes too.
 		Markers: s.marked(s.Environ, nil),
 	}
-	if !s.noDisplay {
-		s.entry.Display = session.CanonicalDisplay(s.getenv("DISPLAY"))
-	}
+	s.entry.Display, s.entry.Wayland = session.CanonicalDisplay(s.place.display), s.place.wayland
 	s.entry.ID, err = h.freshID()
 	return err
 }
@@ -204,8 +208,7 @@ func (s *subreaper) start() error {
 // watchDisplay begins to watch, and waits a moment for the first attempt, so
 // that CMD starts on a display that is seen to go.
 func (s *subreaper) watchDisplay(ctx context.Context) {
-	name := s.getenv("DISPLAY")
-	if s.noDisplay || name == "" {
+	if s.place.display == "" {
 		return
 	}
 	ctx, s.stop = context.WithCancel(ctx)
@@ -213,7 +216,7 @@ func (s *subreaper) watchDisplay(ctx context.Context) {
 	defer once()
 	s.vigil = &vigil{open: s.open, patience: openPatience, opened: once, failed: func(error) { once() }}
 	s.vigil.options = display.Options{
-		Name: name, Authority: s.getenv("XAUTHORITY"), Home: s.getenv("HOME"),
+		Name: s.place.display, Wayland: s.place.wayland, Authority: s.getenv("XAUTHORITY"), Home: s.getenv("HOME"),
 		Connection: s.getenv("SSH_CONNECTION"),
 		Interval:   s.timing.interval, LostAfter: s.timing.lostAfter,
 		BlindAfter: s.timing.blindAfter, HungAfter: s.timing.hungAfter,
@@ -357,7 +360,7 @@ func (s *subreaper) startEnd(reason session.Reason) (pid int, err error) {
 	}
 	f := facts{
 		id: s.entry.ID, end: s.noticed(reason),
-		display: s.getenv("DISPLAY"), at: linux.BootTicks(), uid: s.entry.UID,
+		display: firstOf(s.place.display, s.getenv(displayVar)), at: linux.BootTicks(), uid: s.entry.UID,
 	}
 	argv := append([]string{"xexit", "end", "--session", string(s.entry.ID), "--reason", string(reason)}, s.forEnd...)
 	child, err := spawn(openPath(s.mainFile), argv, f.environ(s.Environ), []*os.File{null, out, out})
