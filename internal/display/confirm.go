@@ -92,12 +92,22 @@ func (m *Machine) confirmSilent(now time.Duration, a *Actions) bool {
 		m.trying, m.nextTry = false, now
 		m.tries++
 	}
-	// Two tries had their time, or a link that has just healed goes unseen.
-	if quiet >= m.th.Decide && m.tries >= 2 {
+	if quiet >= m.th.Decide && m.tries >= m.enough() {
 		m.gone(now, m.silence(now)+"; "+strconv.Itoa(m.tries)+" new connections in vain")
 		return false
 	}
 	return true
+}
+
+// enough tries have been in vain: two had their time, or a link that has just
+// healed goes unseen. A kernel that once had to wait for an acknowledgement
+// repeats itself at long intervals, such as 3, 6, 12, 24 s (RFC 6298); where it
+// has not done so often enough, more tries of ours stand in.
+func (m *Machine) enough() int {
+	if m.proved() {
+		return 2
+	}
+	return 2 + 2*int(m.th.Retries-m.sample.Retransmits)
 }
 
 // attempt is for how long a try on a silent link waits: the next one sends its

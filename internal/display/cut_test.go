@@ -144,18 +144,20 @@ func (w *world) transmit(now time.Duration) {
 func TestCut(t *testing.T) {
 	for _, c := range []struct {
 		link             Link
-		lost, rtt        time.Duration
+		lost, rtt, rto   time.Duration // rto 0: what follows from rtt
 		soonest, longest time.Duration // decision after a cut for good
 		heals            []time.Duration
 	}{
-		{Direct, 15 * s, 2, 13*s + s/2, 14*s + s/2, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s, 13 * s}},
-		{Direct, 15 * s, 300, 13*s + s/2, 16 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s, 25 * s / 2}},
-		{Direct, 3 * s, 2, 19 * s / 10, 7 * s / 2, []time.Duration{s / 2, s, 3 * s / 2}},
-		{Direct, 60 * s, 2, 54 * s, 58 * s, []time.Duration{8 * s, 30 * s, 48 * s, 52 * s}},
-		{Carried, 15 * s, 2, 13 * s, 15 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
-		{Carried, 15 * s, 40, 13 * s, 18 * s, []time.Duration{s, 3 * s, 8 * s, 12 * s}},
-		{Carried, 15 * s, 90, 12*s + s/2, 20 * s, []time.Duration{s, 3 * s, 8 * s, 9 * s}},
-		{Carried, 3 * s, 2, 19 * s / 10, 4 * s, []time.Duration{s / 2, s}},
+		{Direct, 15 * s, 2, 0, 13*s + s/2, 14*s + s/2, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s, 13 * s}},
+		{Direct, 15 * s, 300, 0, 13*s + s/2, 16 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s, 25 * s / 2}},
+		{Direct, 15 * s, 2, 3000, 13*s + s/2, 17 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s, 25 * s / 2}},
+		{Direct, 15 * s, 500, 6000, 13*s + s/2, 28 * s, []time.Duration{s, 3 * s, 8 * s, 12 * s}},
+		{Direct, 3 * s, 2, 0, 19 * s / 10, 7 * s / 2, []time.Duration{s / 2, s, 3 * s / 2}},
+		{Direct, 60 * s, 2, 0, 54 * s, 58 * s, []time.Duration{8 * s, 30 * s, 48 * s, 52 * s}},
+		{Carried, 15 * s, 2, 0, 13 * s, 15 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
+		{Carried, 15 * s, 40, 0, 13 * s, 18 * s, []time.Duration{s, 3 * s, 8 * s, 12 * s}},
+		{Carried, 15 * s, 90, 0, 12*s + s/2, 20 * s, []time.Duration{s, 3 * s, 8 * s, 9 * s}},
+		{Carried, 3 * s, 2, 0, 19 * s / 10, 4 * s, []time.Duration{s / 2, s}},
 	} {
 		th := NewThresholds(c.link, 0, c.lost, 0, 0)
 		for _, grabbed := range []bool{false, true} {
@@ -164,7 +166,7 @@ func TestCut(t *testing.T) {
 				at := 20*s + time.Duration(step)*37*time.Millisecond
 				begin := func(heal time.Duration) *world {
 					w := &world{link: c.link, rtt: c.rtt * time.Millisecond, cutAt: at, healAt: heal, grabbed: grabbed}
-					w.rto, w.phase = w.rtt+s/5, time.Duration(step)*71*time.Millisecond
+					w.rto, w.phase = max(c.rto*time.Millisecond, w.rtt+s/5), time.Duration(step)*71*time.Millisecond
 					return w
 				}
 				m, end := begin(never).run(NewMachine(th, c.link, false, true, 0), at+10*time.Minute)

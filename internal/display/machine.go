@@ -351,7 +351,12 @@ func (m *Machine) quiet(now time.Duration) time.Duration {
 
 func (m *Machine) linkDead(now time.Duration) bool {
 	s := m.sample
-	return s.Known && m.quiet(now) >= m.th.Confirm && (s.Retransmits >= m.th.Retries || s.Probes >= m.th.Probes)
+	return s.Known && m.quiet(now) >= m.th.Confirm && (m.proved() || m.link == Direct && s.Retransmits > 0)
+}
+
+// proved: so much was sent in vain that loss alone does not explain it.
+func (m *Machine) proved() bool {
+	return m.sample.Retransmits >= m.th.Retries || m.sample.Probes >= m.th.Probes
 }
 
 // due is when the next Tick is needed.

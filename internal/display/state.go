@@ -87,7 +87,8 @@ const (
 // decided 13 to 15 s after it died: silence is measured from the last
 // acknowledgement, which is at most 1 s old when it happens. From the twelfth
 // second of silence on a new connection is tried each half second, and after
-// 14.5 s it is decided. So a link which heals within 12 s is seen to. Over a
+// 14.5 s it is decided. So a link which heals within 12 s is seen to. Where the
+// kernel repeats itself slowly, more tries make up for it, and take longer. Over a
 // carrier up to 5 s more pass if a retransmission of its kernel's is due then.
 // Zero is the default; interval replaces Ping.
 func NewThresholds(link Link, interval, lostAfter, blindAfter, hungAfter time.Duration) Thresholds {
