@@ -25,6 +25,7 @@ type cell struct {
 	m        *machine.Machine
 	server   *machine.Server   // the display's
 	terminal *machine.Terminal // where it is; nil: in the machine itself
+	ssh      *machine.SSH      // how one comes in from there; nil: not by ssh
 	session  *machine.Session
 	env      []string // of the display's clients
 	watcher  *machine.Ref

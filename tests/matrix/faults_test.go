@@ -141,7 +141,11 @@ func (c *cell) drop(by *helper) (restore func() error, err error) {
 		}
 		ports = append(ports, port)
 	}
-	at := func(argv ...string) []string { return c.terminal.Command("root", argv...) }
+	// sshd's side of a forwarded display is the machine itself.
+	at := func(argv ...string) []string { return argv }
+	if c.ssh == nil {
+		at = func(argv ...string) []string { return c.terminal.Command("root", argv...) }
+	}
 	_, err = c.m.Root(at("nft", fmt.Sprintf(`create table inet answer
 		add chain inet answer in { type filter hook input priority 0; policy accept; }
 		add rule inet answer in tcp sport { %s } counter reject with tcp reset`, strings.Join(ports, ", ")))...)

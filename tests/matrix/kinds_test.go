@@ -3,6 +3,9 @@ package matrix
 import (
 	"errors"
 	"fmt"
+	"net"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"xexit/tests/machine"
@@ -72,6 +75,19 @@ func (c *cell) login() (err error) {
 	return err
 }
 
+func startSSH(c *cell) error { return c.overSSH(false) }
+
+func startRelay(c *cell) error { return c.overSSH(true) }
+
+func (c *cell) overSSH(relay bool) error {
+	s, err := c.m.SSH(machine.SSHLogin{Name: "desk", User: "alice", Relay: relay, Plain: true, Server: c.row.fault.server})
+	if err != nil {
+		return err
+	}
+	c.ssh, c.session, c.server, c.terminal, c.env = s, s.Session, s.Server, s.Terminal, s.Env()
+	return nil
+}
+
 // port is the local port of a process' connection to its display.
 func (c *cell) port(r *machine.Ref) (string, error) {
 	line, err := c.socket(r)
@@ -98,4 +114,27 @@ func (c *cell) socket(r *machine.Ref) (string, error) {
 		return "", fmt.Errorf("process %d has %d TCP connections:\n%s", r.PID, len(found), out)
 	}
 	return found[0], nil
+}
+
+var listener = regexp.MustCompile(`pid=(\d+),`)
+
+// listens is the process that listens for TCP at a terminal.
+func (c *cell) listens(t *machine.Terminal, address string) (*machine.Ref, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.m.Root(t.Command("root", "ss", "-OHtlnp", "src", host, "and", "sport", "=", ":"+port)...)
+	if err != nil {
+		return nil, err
+	}
+	found := listener.FindStringSubmatch(out)
+	if found == nil {
+		return nil, fmt.Errorf("nobody listens at %s: %s", address, out)
+	}
+	pid, err := strconv.Atoi(found[1])
+	if err != nil {
+		return nil, err
+	}
+	return c.m.RefOf(pid)
 }

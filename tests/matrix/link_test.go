@@ -8,18 +8,32 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"xexit/tests/machine"
 )
 
-// wire is what ss(8) says of the socket at this end of the cable that carries
-// the display.
-func (c *cell) wire() (string, error) { return c.socket(c.watcher) }
+// wire is what ss(8) says of the sockets at this end of the cable that carry
+// the display: the watcher's own, or those of the carrier.
+func (c *cell) wire() (string, error) {
+	if c.ssh == nil {
+		return c.socket(c.watcher)
+	}
+	argv := []string{"ss", "-OHtin", "state", "established", "dst", c.terminal.IPv4}
+	if c.ssh.Relay != nil {
+		argv = c.ssh.Relay.Command("root", argv...)
+	}
+	return c.m.Root(argv...)
+}
 
 var lastSent = regexp.MustCompile(`\blastsnd:(\d+)`)
 
 // soon waits until the watcher is about to ask: it does each five seconds. So
 // even a short cut meets a question on its way.
 func (c *cell) soon() error {
+	if c.ssh != nil {
+		return nil // the desk asks, on the same carrier
+	}
 	return machine.Until("the watcher is about to ask", func() (bool, error) {
 		line, err := c.wire()
 		if err != nil {
@@ -51,6 +65,11 @@ func (c *cell) pull() error {
 	c.fault = time.Now()
 	if err := c.terminal.Cut(); err != nil {
 		return err
+	}
+	if c.ssh != nil {
+		if err := c.desk.want("ask", "asked"); err != nil {
+			return err
+		}
 	}
 	return c.inVain()
 }
@@ -110,6 +129,9 @@ func (c *cell) frozenCut() error {
 // everything when it is back.
 func (c *cell) powerCycle() error {
 	programs := []*machine.Ref{c.server.Ref}
+	if c.ssh != nil {
+		programs = append(programs, c.ssh.Client)
+	}
 	c.fault = time.Now()
 	if err := c.terminal.PowerOff(programs...); err != nil {
 		return err
@@ -119,6 +141,9 @@ func (c *cell) powerCycle() error {
 	}
 	if err := c.terminal.PowerOn(); err != nil {
 		return err
+	}
+	if c.ssh != nil {
+		return nil // nobody has logged in again yet
 	}
 	_, err := c.m.Again(c.server)
 	return err
@@ -137,4 +162,22 @@ func (c *cell) loss() error {
 		err = fmt.Errorf("%d packets to the terminal were lost, %d from it", to, from)
 	}
 	return errors.Join(err, c.terminal.Loss(0))
+}
+
+// carrierKilled: the sshd that carries the display, or the relay on its way.
+func (c *cell) carrierKilled() (err error) {
+	carrier := c.ssh.Carrier
+	if c.ssh.Relay != nil {
+		if carrier, err = c.listens(c.ssh.Relay, c.terminal.Near+":22"); err != nil {
+			return err
+		}
+	}
+	c.fault = time.Now()
+	if err := carrier.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	if !carrier.Gone(machine.Guard) {
+		return errors.New("hang guard: the carrier still runs")
+	}
+	return nil
 }

@@ -8,40 +8,47 @@ var kinds = []kind{
 	{"Xwayland", startXwayland},
 	{"Xvfb, TCP", startTCP},
 	{"Xvfb, TCP over IPv6", startTCP6},
+	{"ssh -X", startSSH},
+	{"ssh -X behind a relay", startRelay},
 }
 
 // What happens in a cell.
 var (
 	gone    = ends("server-gone")
 	lost    = ends("link-lost")
+	blind   = ends("blind")
 	nothing = outcome{} // and the same watcher then sees a real end
 )
 
 // Why a cell cannot be.
-var noLink = cannot("a unix socket has no link that could fail")
+var (
+	noLink    = cannot("a unix socket has no link that could fail")
+	noCarrier = cannot("nothing carries this display but its own connection")
+)
 
 // table is the matrix: a row a fault, a column a kind, in the order of kinds.
 // naive is what the naive watcher makes of it: right, wrong, or either.
 //
-//	Xvfb, Xephyr, Xvnc, Xwayland, TCP, TCP over IPv6
+//	Xvfb, Xephyr, Xvnc, Xwayland, TCP, TCP over IPv6, ssh -X, ssh -X behind a relay
 var table = []row{
-	{"clean exit", exits, right, []outcome{gone, gone, gone, gone, gone, gone}},
-	{"kill", killed, right, []outcome{gone, gone, gone, gone, gone, gone}},
-	{"reset (SIGHUP)", reset, right, []outcome{gone, gone, gone, gone, gone, gone}},
-	{"replaced at once", replaced, right, []outcome{gone, gone, gone, gone, gone, gone}},
-	{"stop", stopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"grab", grabbed, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"our connection dropped", dropped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"max clients reached", full, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"cut", cut, right, []outcome{noLink, noLink, noLink, noLink, lost, lost}},
-	{"cut, healed after 3 s", cut3, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing}},
-	{"cut, healed after 8 s", cut8, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing}},
-	{"cut, healed after 12 s", cut12, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing}},
-	{"frozen, then cut", frozenCut, right, []outcome{noLink, noLink, noLink, noLink, lost, lost}},
-	{"power cycle", powerCycle, right, []outcome{noLink, noLink, noLink, noLink, gone, gone}},
-	{"30 % loss", loss, either, []outcome{noLink, noLink, noLink, noLink, nothing, nothing}},
-	{"watcher stopped 60 s", watcherStopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"suspend 60 s", suspended, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"clean exit", exits, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
+	{"kill", killed, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
+	{"reset (SIGHUP)", reset, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
+	{"replaced at once", replaced, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
+	{"stop", stopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"grab", grabbed, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"RST of our connection only", dropped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"max clients reached", full, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"cut", cut, right, []outcome{noLink, noLink, noLink, noLink, lost, lost, lost, blind}},
+	{"cut, healed after 3 s", cut3, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"cut, healed after 8 s", cut8, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"cut, healed after 12 s", cut12, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"frozen, then cut", frozenCut, right, []outcome{noLink, noLink, noLink, noLink, lost, lost, lost, blind}},
+	{"power cycle", powerCycle, right, []outcome{noLink, noLink, noLink, noLink, gone, gone, lost, gone}},
+	{"30 % loss", loss, either, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"carrier killed", carrierKilled, right, []outcome{noCarrier, noCarrier, noCarrier, noCarrier, noCarrier, noCarrier, gone, gone}},
+	{"watcher stopped 60 s", watcherStopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"suspend 60 s", suspended, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
 }
 
 // kind is a kind of display.
@@ -106,6 +113,7 @@ var (
 	frozenCut      = fault{inject: (*cell).frozenCut}
 	powerCycle     = fault{inject: (*cell).powerCycle}
 	loss           = fault{inject: (*cell).loss}
+	carrierKilled  = fault{inject: (*cell).carrierKilled}
 	watcherStopped = fault{inject: (*cell).watcherStopped}
 	suspended      = fault{inject: (*cell).suspended, clocks: true, flags: often}
 )
