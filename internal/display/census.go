@@ -31,6 +31,10 @@ const (
 
 // count starts a census, unless one is under way.
 func (x *x11Protocol) count() {
+	if x.client.link == Relayed {
+		_ = x.forwarded() // of the client that is gone nobody is told
+		return
+	}
 	if x.Waiting(tagClients) || x.census.open > 0 {
 		return
 	}

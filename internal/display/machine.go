@@ -88,10 +88,9 @@ type resident struct {
 }
 
 // NewMachine begins in OK, at the moment of an answer. countable says that the
-// server tells who is connected. Where sshd forwards the display, the kernel
-// tells who is connected to that, which is what counts once the leader is gone.
+// server tells who is connected.
 func NewMachine(th Thresholds, link Link, countable, leaderKnown bool, now time.Duration) Machine {
-	m := Machine{th: th, link: link, counts: countable || leaderKnown && link.forwarded(), nextPing: now + th.Ping, grace: now, nextCount: never, heard: now, pause: th.Prove}
+	m := Machine{th: th, link: link, counts: countable, nextPing: now + th.Ping, grace: now, nextCount: never, heard: now, pause: th.Prove}
 	if countable && !leaderKnown {
 		m.nextCount = now
 	}

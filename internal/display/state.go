@@ -43,9 +43,6 @@ const (
 	Carried             // the same, and the ssh connection that carries it further can be seen
 )
 
-// forwarded: sshd listens for the display on this machine.
-func (l Link) forwarded() bool { return l == Relayed || l == Carried }
-
 var linkNames = [...]string{"local", "direct", "relayed", "carried"}
 
 func (l Link) String() string {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"xexit/internal/linux"
 )
 
 // target is one display in a loop: it turns what its connections say into
@@ -298,28 +296,6 @@ func (t *target) act(a Actions) {
 		t.cur.flush()
 	}
 	if a.Count {
-		t.count()
-	}
-}
-
-// count has the clients counted. Those of a terminal's X server that are the
-// terminal's own say nothing about the session: of a display that sshd forwards,
-// it is over when nobody is connected to sshd. And it has to be noticed there,
-// for ssh waits until nobody is.
-func (t *target) count() {
-	if t.machine.leaderGone && t.machine.link.forwarded() {
-		const ours = 1
-		n, err := linux.CountFlows(t.cur.addr.port)
-		switch {
-		case err == nil && n <= ours:
-			t.observe(Observation{Kind: Clients})
-			return
-		case !t.cur.countable:
-			t.observe(Observation{Kind: Clients, Others: max(n-ours, 1)})
-			return
-		}
-	}
-	if t.cur.countable {
 		t.cur.protocol.count()
 		t.cur.flush()
 	}

@@ -3,7 +3,6 @@ package display
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -279,39 +278,6 @@ func TestLeft(t *testing.T) {
 	}
 	a.over(session.ReasonLogout)
 	b.over(session.ReasonLogout)
-	waitFor(t, func() bool { return srv.Clients() == 0 })
-}
-
-// A forwarded display whose server tells an untrusted client nothing: the
-// kernel tells who is connected to what sshd listens on.
-func TestLeftForwarded(t *testing.T) {
-	srv, err := displaytest.StartTCP("127.0.0.1:6270", displaytest.Options{NoXRes: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = srv.Close() })
-	leader, exit := child(t)
-	o := quick(srv)
-	o.LeaderPidFD = leader.FD()
-	w := start(t, o)
-	other, err := net.Dial("tcp", "127.0.0.1:6270")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const opGetProperty = 20
-	pinged := func(times int) {
-		t.Helper()
-		before := srv.Requests(opGetProperty)
-		waitFor(t, func() bool { return srv.Requests(opGetProperty) > before+times })
-	}
-	pinged(20)
-	exit()
-	pinged(20)
-	w.alive()
-	if err := other.Close(); err != nil {
-		t.Fatal(err)
-	}
-	w.over(session.ReasonLogout)
 	waitFor(t, func() bool { return srv.Clients() == 0 })
 }
 

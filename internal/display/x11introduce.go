@@ -25,7 +25,7 @@ func (x *x11Protocol) introduce(e x11.Event) error {
 			x.QueryResourceVersion(tagVersion, e.Major)
 		}
 	case x11.VersionReply:
-		x.client.countable = e.Major > 1 || e.Major == 1 && e.Minor >= 2
+		x.client.countable = x.client.countable || e.Major > 1 || e.Major == 1 && e.Minor >= 2
 	case x11.PropertyReply:
 		return x.property(e)
 	case x11.ErrorReply:
@@ -52,6 +52,7 @@ func (x *x11Protocol) greet(s x11.SetupDone) {
 		x.root = s.Roots[x.screen]
 	}
 	x.CreateHiddenWindow(firstID(s.ResourceBase, s.ResourceMask), x.root)
+	x.client.countable = x.client.link == Relayed
 	if x.client.link == Local {
 		// Over a network a busy root window would cost more than the poll
 		// does, and an untrusted client is never told.

@@ -60,13 +60,8 @@ func (p Process) words() string {
 func (s Sight) opened() []Finding {
 	var list []Finding
 	if !s.Countable {
-		means, do := "a logout that leaves the server running is not noticed; the server's end is", "nothing, if its sessions end with the server"
-		if s.Link == LinkRelay {
-			means = "a logout is noticed only where the session's first program is known, as 90xexit tells it"
-			do = "ssh -Y gives it a trusted cookie, if this host may be trusted with that terminal's keyboard and screen"
-		}
-		list = append(list, note("display.uncounted", "does not tell who is connected: no X-Resource 1.2 (an untrusted cookie, as ssh -X gives, or an old server)",
-			means, do))
+		list = append(list, note("display.uncounted", "does not tell who is connected: no X-Resource 1.2 (an untrusted cookie, or an old server)",
+			"a logout that leaves the server running is not noticed; the server's end is", "nothing, if its sessions end with the server; else a trusted cookie (xauth(1))"))
 	}
 	if s.Command == "DIE" || s.Command == "EXIT" {
 		list = append(list, problem("display.command", "LTSP_XEXIT="+s.Command+" is on its root window",
@@ -122,7 +117,7 @@ func (s Session) noticed() []Finding {
 // logout is one that leaves the server running, as display managers' do.
 func (s Session) logout() (f Finding, known bool) {
 	switch {
-	case s.Subreaper || s.Sight.Answer != Answered || !s.Sight.Countable && (s.Sight.Link != LinkRelay || !s.Leader):
+	case s.Subreaper || s.Sight.Answer != Answered || !s.Sight.Countable:
 		return f, false // its command's exit says it; or it is not known; or the display's section says that it is not seen
 	case s.Leader:
 		return fine("notice.logout", "a logout that leaves the server running: seconds after its last program"), true

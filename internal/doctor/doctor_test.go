@@ -128,15 +128,11 @@ func TestFindings(t *testing.T) {
 			s.Sight.Answer, s.Sight.Why = doctor.Nobody, "connection refused"
 		}, "display.nobody", doctor.Problem, "connection refused", "correct DISPLAY"},
 		{"no X-Resource", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Countable = false }, "display.uncounted", doctor.Note, "X-Resource", "nothing, if"},
-		{"ssh -X", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Countable, s.Sight.Link = false, doctor.LinkRelay }, "display.uncounted", doctor.Note, "untrusted", "ssh -Y"},
 		{"LTSP_XEXIT", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Command = "EXIT" }, "display.command", doctor.Problem, "LTSP_XEXIT=EXIT", "xprop -root -remove LTSP_XEXIT"},
 
 		// What is noticed.
 		{"a crash", func(_ *doctor.Facts, _ *doctor.Session) {}, "notice.server", doctor.Fine, "within milliseconds", ""},
 		{"a logout, leader known", func(_ *doctor.Facts, _ *doctor.Session) {}, "notice.logout", doctor.Fine, "seconds after its last program", ""},
-		{"a logout over ssh -X, leader known", func(_ *doctor.Facts, s *doctor.Session) {
-			s.Sight.Link, s.Sight.Countable = doctor.LinkRelay, false
-		}, "notice.logout", doctor.Fine, "seconds after its last program", ""},
 		{"a logout, leader unknown", func(_ *doctor.Facts, s *doctor.Session) { s.Leader = false }, "notice.logout", doctor.Fine, "a minute after its last program", ""},
 		{"a hanging server", func(_ *doctor.Facts, _ *doctor.Session) {}, "notice.hung", doctor.Fine, "no end", ""},
 		{"a hanging server, hung-after", func(_ *doctor.Facts, s *doctor.Session) { s.Times.Hung = 90 * time.Second }, "notice.hung", doctor.Fine, "for 90 seconds: taken for gone", ""},

@@ -116,6 +116,21 @@ func (s *Socket) PeerPID() (int, error) {
 	return int(cred.Pid), nil
 }
 
+// LocalPort is the port of a TCP socket's own end (getsockname(2)).
+func (s *Socket) LocalPort() (uint16, error) {
+	name, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return 0, callError("getsockname", err)
+	}
+	switch own := name.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(own.Port), nil
+	case *unix.SockaddrInet6:
+		return uint16(own.Port), nil
+	}
+	return 0, callError("getsockname", syscall.EAFNOSUPPORT)
+}
+
 // Close closes the socket.
 func (s *Socket) Close() error { return callError("close", unix.Close(s.fd)) }
 

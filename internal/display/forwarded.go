@@ -1,0 +1,109 @@
+package display
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"io"
+	"os"
+	"strings"
+)
+
+// Who is on a display that sshd forwards? Its server cannot tell: it is the
+// terminal's, and counts the programs of the terminal's own desktop, or nobody
+// at all for an untrusted client (ssh -X). But each program of the session has
+// a connection of its own to sshd on this machine, and the kernel lists those.
+//
+//	program ──┐
+//	program ──┼── localhost:6010, sshd ══ ssh ── X server ── the terminal's own programs
+//	watcher ──┘
+//
+// One watcher is not told from another here, and counts as a program for it.
+
+// forwarded counts the connections to the port at which sshd takes clients of
+// this display, less our own.
+func (x *x11Protocol) forwarded() error {
+	own, err := x.client.sock.LocalPort()
+	if err != nil {
+		return nil // another time
+	}
+	table := "/proc/net/tcp"
+	if len(x.client.addr.ip) == 16 {
+		table += "6"
+	}
+	f, err := os.Open(table)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	o := Observation{Kind: Clients}
+	peer := socketName(x.client.addr.ip, x.client.addr.port)
+	err = connectedTo(f, make([]byte, 2048), peer, func(port uint16) {
+		if port == own {
+			return
+		}
+		if o.Others < maxResident {
+			o.Resident[o.Others] = uint64(port)
+		}
+		o.Others++
+	})
+	if err != nil {
+		return nil
+	}
+	return x.client.tell(o)
+}
+
+// socketName spells an address as /proc/net/tcp does: words of the machine's
+// byte order, most significant digit first (proc(5)).
+func socketName(ip []byte, port uint16) string {
+	var b []byte
+	for word := ip; len(word) >= 4; word = word[4:] {
+		b = binary.BigEndian.AppendUint32(b, binary.NativeEndian.Uint32(word))
+	}
+	return strings.ToUpper(hex.EncodeToString(b) + ":" + hex.EncodeToString([]byte{byte(port >> 8), byte(port)}))
+}
+
+// connectedTo reads a table in the form of /proc/net/tcp and visits the local
+// port of every established connection to peer. buffer bounds a line.
+func connectedTo(table io.Reader, buffer []byte, peer string, visit func(port uint16)) error {
+	rest := 0
+	for {
+		n, err := table.Read(buffer[rest:])
+		lines := buffer[:rest+n]
+		for {
+			line, after, whole := bytes.Cut(lines, []byte("\n"))
+			if !whole {
+				break
+			}
+			if port, ok := establishedTo(line, peer); ok {
+				visit(port)
+			}
+			lines = after
+		}
+		rest = copy(buffer, lines)
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil && rest == len(buffer) {
+			err = io.ErrShortBuffer
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// establishedTo reads a line: "  7: 0100007F:A1B2 0100007F:177A 01 …".
+func establishedTo(line []byte, peer string) (local uint16, ok bool) {
+	const established = "01"
+	f := bytes.Fields(line)
+	if len(f) < 4 || string(f[2]) != peer || string(f[3]) != established {
+		return 0, false
+	}
+	_, port, _ := bytes.Cut(f[1], []byte(":"))
+	var b [2]byte
+	if n, err := hex.Decode(b[:], port); err != nil || n != 2 {
+		return 0, false
+	}
+	return uint16(b[0])<<8 | uint16(b[1]), true
+}
