@@ -230,7 +230,8 @@ func (fs *FS) status(pid int, key string) ([]byte, error) {
 
 // Cgroup is the path of the process in the unified hierarchy, the line that
 // starts with "0::" (cgroups(7)); lines of version 1 may stand before it.
-// Empty without a unified hierarchy.
+// Empty without a unified hierarchy; the file itself is empty where nothing has
+// mounted any (proc_cgroup_show shows a hierarchy once it has been).
 func (fs *FS) Cgroup(pid int) (string, error) {
 	path, err := fs.CgroupBytes(pid)
 	return string(path), err
@@ -240,6 +241,9 @@ func (fs *FS) Cgroup(pid int) (string, error) {
 func (fs *FS) CgroupBytes(pid int) ([]byte, error) {
 	data, err := fs.read(pid, "cgroup")
 	if err != nil {
+		if errors.Is(err, ErrGone) && fs.Exists(pid) {
+			return nil, nil // empty, or a kernel without the file
+		}
 		return nil, err
 	}
 	for len(data) > 0 {
