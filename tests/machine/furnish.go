@@ -3,6 +3,7 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,7 +68,7 @@ func Furnish() error {
 	if err := mount("proc", "/proc", ""); err != nil {
 		return err
 	}
-	if err := people(); err != nil {
+	if err := People(); err != nil {
 		return err
 	}
 	if err := startUp(); err != nil {
@@ -80,7 +81,7 @@ func Furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("make the host's root read-only: %w", err)
 	}
-	return loopbackUp()
+	return NetUp("lo", "")
 }
 
 // startUp leaves a session start-up with xexit and nothing else. Debian's own
@@ -160,8 +161,9 @@ func devices(base string) error {
 	return unix.Mount(dev, "/dev", "", unix.MS_MOVE, "")
 }
 
-// people writes the accounts, their homes and runtime directories.
-func people() error {
+// People writes the accounts, their homes and runtime directories: into
+// namespaces of the caller's own, or as the first process of a machine.
+func People() error {
 	passwd, group := "", ""
 	for name, uid := range Users {
 		home := "/home/" + name
@@ -199,19 +201,34 @@ func people() error {
 	)
 }
 
-func loopbackUp() error {
+// NetUp brings a network interface up, with an IPv4 address of a /24 unless
+// that is "".
+func NetUp(name, address string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	request, err := unix.NewIfreq("lo")
+	request, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
+	if address != "" {
+		for _, set := range []struct {
+			call  uint
+			value netip.Addr
+		}{{unix.SIOCSIFADDR, netip.MustParseAddr(address)}, {unix.SIOCSIFNETMASK, netip.AddrFrom4([4]byte{255, 255, 255, 0})}} {
+			if err := request.SetInet4Addr(set.value.AsSlice()); err != nil {
+				return err
+			}
+			if err := unix.IoctlIfreq(fd, set.call, request); err != nil {
+				return fmt.Errorf("address of %s: %w", name, err)
+			}
+		}
+	}
 	request.SetUint16(unix.IFF_UP)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
-		return fmt.Errorf("loopback up: %w", err)
+		return fmt.Errorf("%s up: %w", name, err)
 	}
 	return nil
 }

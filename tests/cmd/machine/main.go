@@ -13,7 +13,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
@@ -37,7 +36,7 @@ func run(args []string) error {
 	case len(args) == 1 && args[0] == "init":
 		return first()
 	case len(args) == 1 && args[0] == "root":
-		if err := collectSyslog(); err != nil {
+		if err := machine.CollectSyslog(); err != nil {
 			return err
 		}
 		return agent.Serve(machine.RootSocket)
@@ -96,32 +95,6 @@ func first() error {
 			return fmt.Errorf("root's agent and all others are gone: %w", err)
 		}
 	}
-}
-
-// collectSyslog is the machine's syslogd: one line a message, in a file.
-func collectSyslog() error {
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	if err := os.Chmod("/dev/log", 0o666); err != nil {
-		return err
-	}
-	out, err := os.OpenFile(machine.Syslog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return err
-	}
-	go func() {
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := l.Read(buffer)
-			if err != nil {
-				return
-			}
-			_, _ = out.Write(append(buffer[:n:n], '\n'))
-		}
-	}()
-	return nil
 }
 
 func stamp(name string) error {
