@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios test-display soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm test-display soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -106,6 +106,7 @@ test: setup static $(SUM)
 
 setup:
 	@bash tests/setup.sh
+	@bash tests/vm/kernel.sh
 
 # Tests that let real seconds pass on real servers carry the build tag realtime.
 # They wait, so many fit on few cores.
@@ -119,6 +120,12 @@ realtime: $(SUM)
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
 	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -v /matrix$$)
+
+# A real suspend, Xorg on virtual terminals and an older kernel, in an emulated
+# machine: one boot. The scenarios run it too, beside the others.
+vm: build $(SUM)
+	@echo '== emulated machine'
+	@$(SUM) -C tests -count 1 -timeout 20m ./vm
 
 # Every kind of display, every kind of fault: one line a cell, which can be
 # followed in bin/matrix.txt. It has its own idea of how much to do at once.

@@ -28,6 +28,12 @@ need ps procps
 need setsid util-linux
 need logger bsdutils
 need gcc gcc
+need ldd libc-bin
+need run-parts debianutils
+need xkbcomp x11-xkb-utils
+need qemu-system-x86_64 qemu-system-x86
+[ -e /usr/lib/xorg/Xorg ] || packages+=(xserver-xorg-core)
+[ -e /usr/lib/xorg/modules/drivers/dummy_drv.so ] || packages+=(xserver-xorg-video-dummy)
 [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
 
 # A display manager that is installed takes the screen over: it is only unpacked,

@@ -1,0 +1,84 @@
+package vm
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"xexit/tests/machine"
+	"xexit/tests/vm/guest"
+)
+
+// checkKernel: which of the kernel's newer abilities this one lacks decides
+// what the checks after it prove. It asserts only what must be.
+func (l *lab) checkKernel() {
+	var major, minor int
+	if _, err := fmt.Sscanf(l.release(), "%d.%d", &major, &minor); err != nil {
+		l.t.Fatal(err)
+	}
+	if id := l.done("alice", "id", "-u"); strings.TrimSpace(id) != fmt.Sprint(machine.Users["alice"]) {
+		l.t.Errorf("alice is %s", id)
+	}
+	old := major < 6 || major == 6 && minor < 9
+	l.t.Logf("kernel %d.%d: without pidfd process groups and pidfs: %v", major, minor, old)
+}
+
+func (l *lab) checkDemo() {
+	r := l.run("alice", "xexit", "demo")
+	if r.Status != 0 {
+		l.t.Errorf("exit status %d", r.Status)
+	}
+	l.t.Log(r.Output)
+}
+
+// checkClassic: a whole session by the start-up snippet, with leftovers that do
+// not go by themselves, ends with its server.
+func (l *lab) checkClassic() {
+	d := l.xvfb("classic", ":380")
+	// Xsession takes its arguments apart: a script it must be.
+	const script = "/home/alice/session"
+	kinds := []string{"obedient", "doublefork", "termignorer", "stopped", "selfrestop", "nondumpable", "overwritten", "twins"}
+	l.done("alice", "sh", "-c", `printf %s "$1" >`+script, "sh", leave(kinds))
+	session := l.start(guest.Command{
+		Argv: []string{"sh", "/usr/libexec/xexit-test/Xsession", "sh", script},
+		Env:  d.env, User: "alice", Output: "/home/alice/classic.errors",
+	})
+	other := l.start(guest.Command{Argv: []string{machine.Leftover, "other", "obedient"}, User: "bob", Output: "/home/bob/errors"})
+	for _, kind := range append(kinds, "other") {
+		l.until(kind+" is there", func() bool { return l.leftovers(kind).Running > 0 })
+	}
+	l.says(machine.Syslog, "session .* on :380: watching", 1)
+	d.signal(sigKill)
+	for _, kind := range kinds {
+		l.until(kind+" is gone", func() bool { return l.leftovers(kind).Running == 0 })
+	}
+	l.until("the session's first program is gone", func() bool { return l.state(session) == "" })
+	if got := l.leftovers("other"); got.Running != 1 {
+		l.t.Errorf("another user's process: %+v", got)
+	}
+	l.must(l.Ask("Signal", guest.Signal{PID: other, Signal: sigKill}, new(bool)))
+	var log string
+	l.until("the end is recorded", func() bool {
+		log = l.done("alice", "xexit", "log", "--json")
+		return strings.Contains(log, "server-gone")
+	})
+	if bad := regexp.MustCompile(`"(unverified|undead|failed)":true`).FindString(log); bad != "" {
+		l.t.Errorf("%s in %s", bad, log)
+	}
+	l.t.Log(l.done("alice", "xexit", "log"))
+}
+
+// leave is the script of a session that leaves one process of each kind.
+func leave(kinds []string) string {
+	script := ""
+	for _, kind := range kinds {
+		script += fmt.Sprintf("%s %s %s & ", machine.Leftover, kind, kind)
+	}
+	return script + "exec sleep 86400"
+}
+
+func (l *lab) leftovers(name string) (a guest.Alive) {
+	l.t.Helper()
+	l.must(l.Ask("Leftovers", name, &a))
+	return a
+}
