@@ -10,6 +10,7 @@ import (
 // its zero value.
 type Sight struct {
 	Link       Link
+	NoCarrier  string // Relayed: why no ssh connection tells of the link
 	Address    string // the socket; "" on TCP, where DISPLAY tells
 	Connected  bool   // somebody accepts connections there
 	Took       time.Duration
@@ -48,10 +49,7 @@ func (t *target) sight() Sight {
 	if c == nil {
 		c = t.next
 	}
-	switch {
-	case t.begun:
-		s.Connected, s.Link, s.Countable = true, t.machine.link, t.machine.counts
-	case len(t.addrs) > 0:
+	if len(t.addrs) > 0 {
 		s.Link = t.addrs[0].link(t.number)
 	}
 	if c != nil {
@@ -64,6 +62,12 @@ func (t *target) sight() Sight {
 		}
 		s.ServerPID, s.Server = p.pid, p.look()
 	}
+	if t.begun {
+		s.Connected, s.Link, s.Countable = true, t.machine.link, t.machine.counts
+	} else {
+		s.Link = t.seek(s.Link)
+	}
+	s.NoCarrier = t.noCarrier
 	if t.begun && t.machine.State() == ENDED {
 		s.Command = "EXIT"
 		if t.machine.End().Run {

@@ -14,7 +14,7 @@ func (s Sight) title() string {
 		title += ", on this machine"
 	case LinkTCP:
 		title += ", over the network"
-	case LinkRelay:
+	case LinkSSH, LinkRelay:
 		title += ", forwarded by sshd"
 	}
 	return title
@@ -100,13 +100,14 @@ func (s Session) noticed() []Finding {
 		list = append(list, f)
 	}
 	switch t := s.Times; s.Sight.Link {
-	case LinkTCP:
+	case LinkTCP, LinkSSH:
 		list = append(list,
 			fine("notice.link", fmt.Sprintf("the terminal is switched off or its cable is pulled: within %s", span(t.Lost))),
 			fine("notice.heals", fmt.Sprintf("a cable that is back within %s: the session lives", span(t.Heals))))
 	case LinkRelay:
 		return append(list, note("notice.blind", fmt.Sprintf("no answer for %s: taken for gone, be it a pulled cable or a server that hangs", span(t.Blind)),
-			"behind sshd only the display's answers can be seen, and a suspended laptop looks the same", "--blind-after sets the time (xexit(1))"))
+			"the ssh connection that carries it cannot be watched: "+s.Sight.NoCarrier,
+			"start xexit where ssh has set SSH_CONNECTION (su and an older tmux have not); --blind-after sets the time"))
 	}
 	if s.Times.Hung > 0 {
 		return append(list, fine("notice.hung", fmt.Sprintf("a server that does not answer for %s: taken for gone (--hung-after)", span(s.Times.Hung))))

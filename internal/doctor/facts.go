@@ -99,7 +99,8 @@ const (
 	LinkUnknown Link = ""
 	LinkUnix    Link = "unix socket"
 	LinkTCP     Link = "TCP"
-	LinkRelay   Link = "relay"
+	LinkSSH     Link = "ssh"   // of sshd, and the ssh connection that carries it can be watched
+	LinkRelay   Link = "relay" // of sshd, and it cannot
 )
 
 // Answer is what became of one short connection to the display.
@@ -124,7 +125,8 @@ type Sight struct {
 	Why       string // it did not answer
 	Remedy    string // for a refusal
 	Server    Process
-	Countable bool   // the server tells who is connected
+	NoCarrier string // LinkRelay: why the ssh connection cannot be watched
+	Countable bool   // it can be seen who is connected
 	Command   string // LTSP_XEXIT
 }
 

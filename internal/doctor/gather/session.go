@@ -159,13 +159,13 @@ func (g *gatherer) sight(ctx context.Context, name string, environ []string, t r
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	seen, err := display.Glance(ctx, display.Options{
-		Name: name, Authority: lookup(environ, "XAUTHORITY"), Home: lookup(environ, "HOME"),
+		Name: name, Authority: lookup(environ, "XAUTHORITY"), Home: lookup(environ, "HOME"), Connection: lookup(environ, "SSH_CONNECTION"),
 		Interval: t.Interval, LostAfter: t.LostAfter, BlindAfter: t.BlindAfter, HungAfter: t.HungAfter,
 	})
 	s := doctor.Sight{
-		Name: name, Took: seen.Took, Countable: seen.Countable, Command: seen.Command,
+		Name: name, Took: seen.Took, Countable: seen.Countable, NoCarrier: seen.NoCarrier, Command: seen.Command,
 		Link: map[display.Link]doctor.Link{
-			display.Local: doctor.LinkUnix, display.Direct: doctor.LinkTCP, display.Relayed: doctor.LinkRelay,
+			display.Local: doctor.LinkUnix, display.Direct: doctor.LinkTCP, display.Relayed: doctor.LinkRelay, display.Carried: doctor.LinkSSH,
 		}[seen.Link],
 	}
 	if seen.ServerPID != 0 {
@@ -173,10 +173,17 @@ func (g *gatherer) sight(ctx context.Context, name string, environ []string, t r
 	}
 	s.Answer, s.Why, s.Remedy = answer(seen, err)
 	s.Why = strings.TrimPrefix(s.Why, fmt.Sprintf("display %q: ", name))
+	return s, times(seen)
+}
+
+// times are what a watcher decides by; see display.NewThresholds.
+func times(seen display.Sight) doctor.Times {
 	th := seen.Thresholds
-	return s, doctor.Times{
-		Lost: th.LostAfter + th.Attempt, Heals: th.LostAfter - th.Keepalive, Blind: th.Blind, Hung: th.Hung, Gone: th.Settled,
+	t := doctor.Times{Lost: th.LostAfter, Heals: th.Confirm, Blind: th.Blind, Hung: th.Hung, Gone: th.Settled}
+	if seen.Link == display.Carried {
+		t.Lost += th.LostAfter / 3 // a retransmission of the carrier's that is due is waited for
 	}
+	return t
 }
 
 func (g *gatherer) server(seen display.Sight) doctor.Process {
