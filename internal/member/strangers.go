@@ -1,6 +1,8 @@
 package member
 
 import (
+	"errors"
+
 	"xexit/internal/proc"
 	"xexit/internal/session"
 )
@@ -78,6 +80,9 @@ func (f *Finder) readEach(fs *proc.FS, list []stranger) {
 
 // meet enters a stranger.
 func (f *Finder) meet(s *stranger) {
+	if errors.Is(s.err, proc.ErrDenied) {
+		return // hidepid=1 (proc(5)): neither ours to signal nor to read, as if hidepid=2 had left it out
+	}
 	if s.err != nil {
 		f.failed(s.pid, s.err)
 		return
