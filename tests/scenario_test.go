@@ -20,7 +20,7 @@ func needs() string {
 	if os.Geteuid() != 0 {
 		return "scenarios need root, to make machines in which xexit can harm nobody"
 	}
-	for _, tool := range []string{"Xvfb", "Xephyr", "xprop", "xset", "xauth", "xinit", "startx", "dbus-daemon", "ip", "ss", "nft", "ps", "setsid", "logger", "setpriv", "nsenter", "ssh", "sshd"} {
+	for _, tool := range []string{"Xvfb", "Xephyr", "Xwayland", "weston", "xprop", "xset", "xauth", "xinit", "startx", "dbus-daemon", "ip", "ss", "nft", "ps", "setsid", "logger", "setpriv", "nsenter", "ssh", "sshd"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Sprintf("%s is not installed (tests/setup.sh installs it)", tool)
 		}

@@ -13,6 +13,7 @@ need Xephyr xserver-xephyr
 need Xvnc tigervnc-standalone-server
 need Xwayland xwayland
 need weston weston
+need systemd-analyze systemd
 need xprop x11-utils
 need xset x11-xserver-utils
 need xauth xauth

@@ -185,8 +185,12 @@ func (l *launcher) findLogin(o options, w World, h host) {
 	e, own := &l.entry, h.login("self")
 	in, names, owns := own, session.AmbientMarkers(), w.getenv(ownsVar) == "1" && own.audit != session.NoAudit
 	if l.wayland {
-		in, names, owns = h.on(compositor(l.display), own, e.UID)
-		names = l.marks(names, w.getenv(waylandVar), e.UID)
+		pid := compositor(l.display)
+		a := h.on(pid, own, e.UID)
+		in, names, owns = a.login, l.marks(a.names, w.getenv(waylandVar), e.UID), a.owns
+		if born, err := linux.Birth(pid); a.known && err == nil && e.Leader.IsZero() {
+			e.Start = min(e.Start, born) // the session is as old as its compositor
+		}
 	} else {
 		owns = owns || h.graphical(w.getenv("XDG_SESSION_ID"), e.Display, e.UID, own)
 	}

@@ -103,25 +103,35 @@ func compositor(path string) int {
 	return pid
 }
 
+// around is what a Wayland session is in.
+type around struct {
+	login
+	known bool     // it is in a login, or nobody has logins here
+	names []string // variables of the watcher's that are the session's too
+	owns  bool     // the login is this session's alone
+}
+
 // on describes the login that a Wayland session is in: its compositor's. The
 // watcher's own need not be it: a user unit runs below the service manager,
 // which all of the user's logins share, with an audit id of its own and the
 // variables of whichever login came last.
-func (h host) on(pid int, own login, uid uint32) (l login, names []string, owns bool) {
-	nobody := login{audit: session.NoAudit}
+func (h host) on(pid int, own login, uid uint32) around {
+	nobody := around{login: login{audit: session.NoAudit}}
 	if pid == 0 {
-		return nobody, nil, false
+		return nobody
 	}
 	if owner, err := h.realUID(pid); err != nil || owner != uid {
-		return nobody, nil, false
+		return nobody
 	}
-	if l = h.login(strconv.Itoa(pid)); l.manager {
-		return nobody, nil, false
+	a := around{login: h.login(strconv.Itoa(pid)), known: true}
+	if a.manager {
+		return nobody
 	}
-	if l == own {
-		names = session.AmbientMarkers()
+	if a.login == own {
+		a.names = session.AmbientMarkers()
 	}
-	return l, names, h.first(pid) && h.isWayland(l, uid)
+	a.owns = h.first(pid) && h.isWayland(a.login, uid)
+	return a
 }
 
 // first reports whether a compositor is nobody's client: one that was started

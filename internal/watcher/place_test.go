@@ -146,12 +146,12 @@ func TestLoginOfCompositor(t *testing.T) {
 		s.process(50, "sessionid", c.audit)
 		s.process(50, "environ", c.environ)
 		s.write(filepath.Join(s.h.sessions, "3"), c.said)
-		got, names, owns := s.h.on(50, c.own, uid)
-		if got != c.want || (len(names) > 0) != c.markers || owns != c.owns {
-			t.Errorf("%s: %+v, markers %v, owns %v", c.name, got, names, owns)
+		got := s.h.on(50, c.own, uid)
+		if got.login != c.want || (len(got.names) > 0) != c.markers || got.owns != c.owns {
+			t.Errorf("%s: %+v", c.name, got)
 		}
-		if got, names, owns := s.h.on(0, c.own, uid); got != nobody || names != nil || owns {
-			t.Errorf("%s, compositor unknown: %+v, %v, %v", c.name, got, names, owns)
+		if got := s.h.on(0, c.own, uid); got.login != nobody || got.known || got.names != nil || got.owns {
+			t.Errorf("%s, compositor unknown: %+v", c.name, got)
 		}
 	}
 }
