@@ -75,7 +75,7 @@ var table = map[string]row{
 	"internal/doctor": {imports: []string{"internal/session", "internal/term"}, deny: pure},
 	"internal/doctor/gather": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/display",
-		"internal/history", "internal/logindefs", "internal/doctor",
+		"internal/display/wayland", "internal/history", "internal/logindefs", "internal/doctor",
 	}},
 	"internal/demo": {
 		imports: []string{

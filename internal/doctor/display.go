@@ -12,12 +12,22 @@ func (s Sight) title() string {
 	switch s.Link {
 	case LinkUnix:
 		title += ", on this machine"
+	case LinkWayland:
+		title += ", a Wayland compositor"
 	case LinkTCP:
 		title += ", over the network"
 	case LinkSSH, LinkRelay:
 		title += ", forwarded by sshd"
 	}
 	return title
+}
+
+// server is what serves the display.
+func (s Sight) server() string {
+	if s.Link == LinkWayland {
+		return "compositor"
+	}
+	return "server"
 }
 
 // findings judge one look. watched: a watcher has a connection already.
@@ -27,7 +37,7 @@ func (s Sight) findings(watched bool) []Finding {
 	case Answered:
 		text := "answers in " + term.Duration(s.Took)
 		if s.Server.PID != 0 {
-			text += "; the server is " + s.Server.words()
+			text += "; the " + s.server() + " is " + s.Server.words()
 		}
 		list = append(list, fine("display.answers", text))
 		list = append(list, s.opened()...)
@@ -59,7 +69,7 @@ func (p Process) words() string {
 // opened is what an open connection shows.
 func (s Sight) opened() []Finding {
 	var list []Finding
-	if !s.Countable {
+	if !s.Countable && s.Link != LinkWayland {
 		list = append(list, note("display.uncounted", "does not tell who is connected: no X-Resource 1.2 (an untrusted cookie, or an old server)",
 			"a logout that leaves the server running is not noticed; the server's end is", "nothing, if its sessions end with the server; else a trusted cookie (xauth(1))"))
 	}
@@ -76,12 +86,12 @@ func (s Sight) silent() Finding {
 	tried := "no answer within " + term.Duration(s.Took)
 	switch {
 	case s.Server.State == Stopped:
-		return note("display.stopped", fmt.Sprintf("%s: its server, %s, is stopped", tried, s.Server.words()), meaning,
+		return note("display.stopped", fmt.Sprintf("%s: its %s, %s, is stopped", tried, s.server(), s.Server.words()), meaning,
 			fmt.Sprintf("kill -CONT %d", s.Server.PID))
 	case s.Server.State == Frozen:
-		return note("display.frozen", fmt.Sprintf("%s: its server, %s, is frozen, or waits for a disk or a driver", tried, s.Server.words()), meaning, "")
+		return note("display.frozen", fmt.Sprintf("%s: its %s, %s, is frozen, or waits for a disk or a driver", tried, s.server(), s.Server.words()), meaning, "")
 	case s.Server.PID != 0:
-		return note("display.busy", fmt.Sprintf("%s: its server, %s, is busy, or a program has grabbed it", tried, s.Server.words()), meaning, "")
+		return note("display.busy", fmt.Sprintf("%s: its %s, %s, is busy, or a program has grabbed it", tried, s.server(), s.Server.words()), meaning, "")
 	}
 	return note("display.silent", tried+": the server is stopped, grabbed or busy, or the link to it is dead", "", "look again in a while; a dead link is noticed by the watcher")
 }
@@ -95,7 +105,11 @@ func (s Session) noticed() []Finding {
 	if s.Sight.Name == "" {
 		return list
 	}
-	list = append(list, fine("notice.server", "the X server ends, crashes or is reset: within milliseconds"))
+	ends, hangs := "the X server ends, crashes or is reset", "a server that hangs, is stopped or is grabbed"
+	if s.Sight.Link == LinkWayland {
+		ends, hangs = "a logout, or the compositor crashes", "a compositor that hangs or is stopped"
+	}
+	list = append(list, fine("notice.server", ends+": within milliseconds"))
 	if f, known := s.logout(); known {
 		list = append(list, f)
 	}
@@ -112,7 +126,7 @@ func (s Session) noticed() []Finding {
 	if s.Times.Hung > 0 {
 		return append(list, fine("notice.hung", fmt.Sprintf("a server that does not answer for %s: taken for gone (--hung-after)", span(s.Times.Hung))))
 	}
-	return append(list, fine("notice.hung", "a server that hangs, is stopped or is grabbed: no end, the session lives"))
+	return append(list, fine("notice.hung", hangs+": no end, the session lives"))
 }
 
 // logout is one that leaves the server running, as display managers' do.

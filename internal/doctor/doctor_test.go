@@ -105,6 +105,7 @@ func TestFindings(t *testing.T) {
 		{"no snippet", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.Snippet = false }, "startup.missing", doctor.Problem, "90xexit", "make install"},
 		{"not in PATH", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.InPath = false }, "startup.path", doctor.Problem, "not in PATH", "/usr/bin"},
 		{"xinitrc", func(_ *doctor.Facts, s *doctor.Session) { unregister(s) }, "startup.notread", doctor.Problem, "did not read", "exec xexit session -- CMD"},
+		{"Wayland, not started", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.Wayland = "/run/user/1001/wayland-0" }, "startup.wayland", doctor.Problem, "a Wayland session", "autostart"},
 		{"watcher left", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.Marker = idA }, "session.unwatched", doctor.Problem, "no watcher", "xexit watch"},
 		{"a shell of tmux from an earlier session", func(f *doctor.Facts, s *doctor.Session) {
 			unregister(s)
@@ -141,6 +142,13 @@ func TestFindings(t *testing.T) {
 		{"over ssh", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Link = doctor.LinkSSH }, "notice.link", doctor.Fine, "cable is pulled: within 15 seconds", ""},
 		{"over ssh, a server that hangs", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Link = doctor.LinkSSH }, "notice.hung", doctor.Fine, "no end", ""},
 		{"behind a relay", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Link = doctor.LinkRelay }, "notice.blind", doctor.Note, "no answer for a minute: taken for gone", "--blind-after"},
+		{"Wayland", wayland, "display.answers", doctor.Fine, "the compositor is weston, process 14", ""},
+		{"Wayland, its end", wayland, "notice.server", doctor.Fine, "a logout, or the compositor crashes: within milliseconds", ""},
+		{"Wayland, hanging", wayland, "notice.hung", doctor.Fine, "a compositor that hangs or is stopped: no end", ""},
+		{"Wayland, stopped", func(f *doctor.Facts, s *doctor.Session) {
+			wayland(f, s)
+			silent(doctor.Stopped)(f, s)
+		}, "display.stopped", doctor.Note, "its compositor, weston, process 14, is stopped", "kill -CONT 14"},
 		{"a command", func(_ *doctor.Facts, s *doctor.Session) { s.Subreaper, s.Sight = true, doctor.Sight{} }, "notice.command", doctor.Fine, "at once", ""},
 
 		// Evidence.
@@ -209,6 +217,22 @@ func TestFindings(t *testing.T) {
 				t.Errorf("%d problems: %+v", r.Problems, r)
 			}
 		})
+	}
+}
+
+// wayland makes it a Wayland session; its compositor tells nobody's presence.
+func wayland(_ *doctor.Facts, s *doctor.Session) {
+	s.Display = "/run/user/1001/wayland-0"
+	s.Sight.Name, s.Sight.Link, s.Sight.Countable, s.Sight.Server.Name = s.Display, doctor.LinkWayland, false, "weston"
+}
+
+// A compositor need not tell who is connected: its end is the logout.
+func TestWaylandIsFine(t *testing.T) {
+	t.Parallel()
+	f := healthy()
+	wayland(&f, &f.Sessions[0])
+	if r := doctor.Examine(f); r.Problems != 0 || r.Notes != 0 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -64,7 +64,7 @@ func (s Session) watching() bool {
 type Startup struct {
 	Marker  session.ID // XEXIT_SESSION; "": unset
 	Display string     // DISPLAY
-	Wayland string     // WAYLAND_DISPLAY
+	Wayland string     // socket of WAYLAND_DISPLAY, where that is the session's
 	Snippet bool       // Xsession.d has 90xexit
 	InPath  bool       // xexit is in PATH
 }
@@ -98,6 +98,7 @@ type Link string
 const (
 	LinkUnknown Link = ""
 	LinkUnix    Link = "unix socket"
+	LinkWayland Link = "Wayland" // a compositor on this machine, by its socket
 	LinkTCP     Link = "TCP"
 	LinkSSH     Link = "ssh"   // of sshd, and the ssh connection that carries it can be watched
 	LinkRelay   Link = "relay" // of sshd, and it cannot

@@ -107,6 +107,9 @@ func (s Session) unwatched(f Facts) Finding {
 	case b.Marker != "":
 		return problem("session.unwatched", "it has a name, XEXIT_SESSION, and no watcher: that did not start, has left or was ended",
 			meaning, "xexit watch, which says what is in its way; what became of the watcher is in the system's log")
+	case b.Wayland != "":
+		return problem("startup.wayland", "a Wayland session, and nothing in it has started xexit",
+			meaning, "start 'xexit watch' with it, from the desktop's autostart; for now: xexit watch")
 	case !b.Snippet:
 		return problem("startup.missing", "nothing starts xexit at login: there is no /etc/X11/Xsession.d/90xexit",
 			meaning, "put it there (make install) and log in again; for now: xexit watch")

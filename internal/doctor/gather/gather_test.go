@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"xexit/internal/display/displaytest"
 	"xexit/internal/doctor"
 	"xexit/internal/linux"
 	"xexit/internal/registry"
@@ -132,6 +133,37 @@ func TestSessionFacts(t *testing.T) {
 	}
 	if f.Machine.Kernel == "" || f.Machine.PidFD != "" || f.User.Name == "" || f.User.UIDMin != 1000 {
 		t.Errorf("%+v %+v", f.Machine, f.User)
+	}
+}
+
+// In a Wayland session the compositor is looked at, and Xwayland is left alone.
+func TestWaylandShell(t *testing.T) {
+	t.Parallel()
+	runtime := t.TempDir()
+	if err := os.Chmod(runtime, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	srv, err := displaytest.StartWayland(runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = srv.Close() }()
+	f, err := look(t, runtime, Request{}, "WAYLAND_DISPLAY=wayland-0", "DISPLAY=:9323")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Sessions[0]
+	if s.Start.Wayland != srv.Display() || s.Display != srv.Display() || s.Sight.Link != doctor.LinkWayland || s.Sight.Answer != doctor.Answered || s.Sight.Server.PID != os.Getpid() {
+		t.Errorf("%+v", s)
+	}
+	for _, environ := range [][]string{
+		{"WAYLAND_DISPLAY=wayland-0", "DISPLAY=:9323", "XDG_SESSION_TYPE=x11"},
+		{"WAYLAND_DISPLAY=wayland-1", "DISPLAY=:9323"},
+	} {
+		f, err := look(t, runtime, Request{}, environ...)
+		if err != nil || f.Sessions[0].Start.Wayland != "" || f.Sessions[0].Sight.Link != doctor.LinkUnix {
+			t.Errorf("%v: %+v, %v", environ, f.Sessions, err)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xexit/internal/display"
+	"xexit/internal/display/wayland"
 	"xexit/internal/doctor"
 	"xexit/internal/linux"
 	"xexit/internal/registry"
@@ -68,19 +69,38 @@ func (g *gatherer) choose(listed []registry.Listed, req Request) (map[session.ID
 }
 
 // here is the registered session that this shell is in: by its marker, or
-// where it has none by the display.
+// where it has none by the display: the X one first, which is the inner one
+// where a session in a Wayland session has its own.
 func (g *gatherer) here(listed []registry.Listed) session.ID {
-	marker, shown := g.getenv(session.MarkerName), session.CanonicalDisplay(g.getenv("DISPLAY"))
-	for _, l := range listed {
-		if marker != "" && string(l.ID) == strings.ToLower(marker) || marker == "" && shown != "" && l.Display == shown {
-			return l.ID
+	marker := g.getenv(session.MarkerName)
+	x := session.CanonicalDisplay(g.getenv("DISPLAY"))
+	w, _ := wayland.Path(g.getenv("WAYLAND_DISPLAY"), g.getenv("XDG_RUNTIME_DIR")) // what names none is none
+	for _, shown := range []string{x, w} {
+		for _, l := range listed {
+			if marker != "" && string(l.ID) == strings.ToLower(marker) || marker == "" && shown != "" && l.Display == shown {
+				return l.ID
+			}
 		}
 	}
 	return ""
 }
 
+// compositor is the socket of the Wayland session that an environment is of;
+// "" if it is of none. Its DISPLAY is not looked at then: that is Xwayland,
+// which a connection would start, or keep running.
+func (g *gatherer) compositor() string {
+	path, err := wayland.Path(g.getenv("WAYLAND_DISPLAY"), g.getenv("XDG_RUNTIME_DIR"))
+	if err != nil || g.getenv("XDG_SESSION_TYPE") == "x11" {
+		return ""
+	}
+	if info, err := os.Stat(path); g.getenv("DISPLAY") != "" && (err != nil || info.Mode()&os.ModeSocket == 0) {
+		return ""
+	}
+	return path
+}
+
 func (g *gatherer) startup() doctor.Startup {
-	s := doctor.Startup{Display: g.getenv("DISPLAY"), Wayland: g.getenv("WAYLAND_DISPLAY")}
+	s := doctor.Startup{Display: g.getenv("DISPLAY"), Wayland: g.compositor()}
 	s.Marker, _ = session.ParseID(g.getenv(session.MarkerName)) // what is none names nothing
 	_, err := fs.Stat(g.Root, "etc/X11/Xsession.d/90xexit")
 	s.Snippet = err == nil
@@ -94,7 +114,11 @@ func (g *gatherer) shell(ctx context.Context) doctor.Session {
 	s := doctor.Session{Current: true, Audit: session.NoAudit, Start: g.startup()}
 	s.ID, s.Display = s.Start.Marker, session.CanonicalDisplay(s.Start.Display)
 	s.Marked = s.ID != ""
-	s.Sight, s.Times = g.sight(ctx, s.Start.Display, g.Environ, registry.Timing{})
+	at := place{name: s.Start.Display}
+	if s.Start.Wayland != "" {
+		at, s.Display = place{s.Start.Wayland, true}, s.Start.Wayland
+	}
+	s.Sight, s.Times = g.sight(ctx, at, g.Environ, registry.Timing{})
 	return s
 }
 
@@ -116,7 +140,7 @@ func (g *gatherer) session(ctx context.Context, e registry.Entry, current bool) 
 	} else if theirs := g.environ(ctx, e.Leader); theirs != nil {
 		environ = theirs
 	}
-	s.Sight, s.Times = g.sight(ctx, e.Display, environ, e.Timing)
+	s.Sight, s.Times = g.sight(ctx, place{e.Display, e.Wayland}, environ, e.Timing)
 	return s
 }
 
@@ -150,20 +174,26 @@ func (g *gatherer) environ(ctx context.Context, leader session.ProcID) []string 
 	return strings.Split(text, "\x00")
 }
 
+// place is a display: as DISPLAY spells it, or the path of a Wayland socket.
+type place struct {
+	name    string
+	wayland bool
+}
+
 // sight connects to a display for a moment. Times are those that a watcher
 // with this timing has for such a link.
-func (g *gatherer) sight(ctx context.Context, name string, environ []string, t registry.Timing) (doctor.Sight, doctor.Times) {
-	if name == "" {
+func (g *gatherer) sight(ctx context.Context, at place, environ []string, t registry.Timing) (doctor.Sight, doctor.Times) {
+	if at.name == "" {
 		return doctor.Sight{}, doctor.Times{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	seen, err := display.Glance(ctx, display.Options{
-		Name: name, Authority: lookup(environ, "XAUTHORITY"), Home: lookup(environ, "HOME"), Connection: lookup(environ, "SSH_CONNECTION"),
+		Name: at.name, Wayland: at.wayland, Authority: lookup(environ, "XAUTHORITY"), Home: lookup(environ, "HOME"), Connection: lookup(environ, "SSH_CONNECTION"),
 		Interval: t.Interval, LostAfter: t.LostAfter, BlindAfter: t.BlindAfter, HungAfter: t.HungAfter,
 	})
 	s := doctor.Sight{
-		Name: name, Took: seen.Took, Countable: seen.Countable, NoCarrier: seen.NoCarrier, Command: seen.Command,
+		Name: at.name, Took: seen.Took, Countable: seen.Countable, NoCarrier: seen.NoCarrier, Command: seen.Command,
 		Link: map[display.Link]doctor.Link{
 			display.Local: doctor.LinkUnix, display.Direct: doctor.LinkTCP, display.Relayed: doctor.LinkRelay, display.Carried: doctor.LinkSSH,
 		}[seen.Link],
@@ -172,7 +202,10 @@ func (g *gatherer) sight(ctx context.Context, name string, environ []string, t r
 		s.Server = g.server(seen)
 	}
 	s.Answer, s.Why, s.Remedy = answer(seen, err)
-	s.Why = strings.TrimPrefix(s.Why, fmt.Sprintf("display %q: ", name))
+	s.Why = strings.TrimPrefix(s.Why, fmt.Sprintf("display %q: ", at.name))
+	if at.wayland {
+		s.Link = doctor.LinkWayland
+	}
 	return s, times(seen)
 }
 
