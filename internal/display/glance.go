@@ -16,6 +16,7 @@ type Sight struct {
 	Took       time.Duration
 	Countable  bool   // it tells who is connected
 	Command    string // LTSP_XEXIT, if it is one: DIE or EXIT
+	Authority  error  // the file with the cookie could not be read
 	ServerPID  int    // of the process that serves a unix socket; 0: unknown
 	Server     Peer
 	Thresholds Thresholds // of a watcher with these options
@@ -44,7 +45,7 @@ func Glance(ctx context.Context, o Options) (Sight, error) {
 
 // sight is what the target knows right after open, successful or not.
 func (t *target) sight() Sight {
-	s := Sight{ServerPID: t.peer.pid}
+	s := Sight{ServerPID: t.peer.pid, Authority: t.authErr}
 	c := t.cur
 	if c == nil {
 		c = t.next

@@ -43,6 +43,9 @@ func (s Sight) findings(watched bool) []Finding {
 		list = append(list, s.opened()...)
 	case Silent:
 		list = append(list, s.silent())
+	case NoCookie:
+		list = append(list, problem("display.cookie", "was not asked: the file with its cookie does not answer ("+s.Why+")",
+			"a watcher that starts from here cannot connect either", "look whether the file system of XAUTHORITY, or else of the home, hangs"))
 	case Full:
 		f := problem("display.full", "the server has no room for another client",
 			"a watcher that starts now keeps trying for a minute", "close programs, or give the server more (Xserver(1), -maxclients)")

@@ -125,6 +125,9 @@ func TestFindings(t *testing.T) {
 		{"refused", func(_ *doctor.Facts, s *doctor.Session) {
 			s.Sight.Answer, s.Sight.Why, s.Sight.Remedy = doctor.Refused, "no protocol", "look at XAUTHORITY"
 		}, "display.refused", doctor.Problem, "no protocol", "look at XAUTHORITY"},
+		{"a cookie on a file server that hangs", func(_ *doctor.Facts, s *doctor.Session) {
+			s.Sight.Answer, s.Sight.Why = doctor.NoCookie, "read /net/x"
+		}, "display.cookie", doctor.Problem, "does not answer (read /net/x)", "XAUTHORITY"},
 		{"nobody", func(_ *doctor.Facts, s *doctor.Session) {
 			s.Sight.Answer, s.Sight.Why = doctor.Nobody, "connection refused"
 		}, "display.nobody", doctor.Problem, "connection refused", "correct DISPLAY"},

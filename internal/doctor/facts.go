@@ -111,10 +111,11 @@ type Answer string
 const (
 	NotTried Answer = ""
 	Answered Answer = "answered"
-	Silent   Answer = "silent"  // it let us in line and did not answer in time
-	Nobody   Answer = "nobody"  // nobody listens there, or the host is out of reach
-	Refused  Answer = "refused" // for good
-	Full     Answer = "full"    // no room for another client now
+	Silent   Answer = "silent"    // it let us in line and did not answer in time
+	Nobody   Answer = "nobody"    // nobody listens there, or the host is out of reach
+	Refused  Answer = "refused"   // for good
+	NoCookie Answer = "no cookie" // the file with its cookie does not answer, so it was not asked
+	Full     Answer = "full"      // no room for another client now
 )
 
 // Sight is what a short connection to a display showed.

@@ -238,6 +238,8 @@ func answer(seen display.Sight, err error) (a doctor.Answer, why, remedy string)
 		return doctor.Answered, "", ""
 	case errors.As(err, &refused):
 		return doctor.Refused, flat(err), refused.Remedy
+	case !seen.Connected && errors.Is(seen.Authority, context.DeadlineExceeded):
+		return doctor.NoCookie, strings.TrimSuffix(flat(seen.Authority), ": "+context.DeadlineExceeded.Error()), ""
 	case errors.Is(err, display.ErrFull):
 		return doctor.Full, flat(err), ""
 	case errors.Is(err, display.ErrStalled), seen.Connected:
