@@ -105,7 +105,7 @@ func TestFindings(t *testing.T) {
 		{"no snippet", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.Snippet = false }, "startup.missing", doctor.Problem, "90xexit", "make install"},
 		{"not in PATH", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.InPath = false }, "startup.path", doctor.Problem, "not in PATH", "/usr/bin"},
 		{"xinitrc", func(_ *doctor.Facts, s *doctor.Session) { unregister(s) }, "startup.notread", doctor.Problem, "did not read", "exec xexit session -- CMD"},
-		{"Wayland, not started", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.Wayland = "/run/user/1001/wayland-0" }, "startup.wayland", doctor.Problem, "a Wayland session", "autostart"},
+		{"Wayland, not started", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.Wayland = "/run/user/1001/wayland-0" }, "startup.wayland", doctor.Problem, "a Wayland session", "enable --now xexit.service"},
 		{"watcher left", func(_ *doctor.Facts, s *doctor.Session) { unregister(s); s.Start.Marker = idA }, "session.unwatched", doctor.Problem, "no watcher", "xexit watch"},
 		{"a shell of tmux from an earlier session", func(f *doctor.Facts, s *doctor.Session) {
 			unregister(s)

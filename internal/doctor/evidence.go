@@ -18,8 +18,12 @@ func (s Session) evidence(l Login) []Finding {
 	case s.Marked || s.Subreaper:
 		list = append(list, fine("evidence.marker", "XEXIT_SESSION, in the environment of what it starts"+also(s.Ambient)))
 	case s.ID != "":
+		do := "begin the session through Xsession.d/90xexit, or with: xexit session -- CMD"
+		if s.Sight.Link == LinkWayland {
+			do = "begin the session with: xexit session -- CMD"
+		}
 		list = append(list, note("evidence.unmarked", "its processes have no XEXIT_SESSION"+only(s.Ambient),
-			"a program that is started with another environment is not found", "begin the session through Xsession.d/90xexit, or with: xexit session -- CMD"))
+			"a program that is started with another environment is not found", do))
 	}
 	if !s.Subreaper && s.Registered {
 		list = append(list, s.login()...)

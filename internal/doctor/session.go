@@ -109,7 +109,7 @@ func (s Session) unwatched(f Facts) Finding {
 			meaning, "xexit watch, which says what is in its way; what became of the watcher is in the system's log")
 	case b.Wayland != "":
 		return problem("startup.wayland", "a Wayland session, and nothing in it has started xexit",
-			meaning, "start 'xexit watch' with it, from the desktop's autostart; for now: xexit watch")
+			meaning, "systemctl --user enable --now xexit.service; without systemd, or a desktop that has graphical-session.target, 'xexit watch' from its autostart")
 	case !b.Snippet:
 		return problem("startup.missing", "nothing starts xexit at login: there is no /etc/X11/Xsession.d/90xexit",
 			meaning, "put it there (make install) and log in again; for now: xexit watch")
