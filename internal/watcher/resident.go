@@ -226,13 +226,27 @@ func (r *resident) watch(ctx context.Context) (display.End, error) {
 			r.report.notef("session %s: got signal %q; looking whether the session is over", r.name(), sig)
 			if !v.probe(probeWithin) {
 				cancel()
-				return r.judge(outcome{err: errLeft})
+				return r.judge(lastWord(done))
 			}
 			enough = time.After(2 * probeWithin)
 		case <-enough: // no answer either way: what is not known to be over lives
 			return r.judge(outcome{err: display.ErrAlive})
 		}
 	}
+}
+
+// lastWord is the outcome of a vigil that could not be asked: the display has
+// not answered yet, or it has just ended and the outcome is on its way. At a
+// logout the server and whoever sends the signal often come at the same time.
+func lastWord(done <-chan outcome) outcome {
+	select {
+	case o := <-done:
+		if o.err == nil {
+			return o
+		}
+	case <-time.After(probeWithin):
+	}
+	return outcome{err: errLeft}
 }
 
 // judge: after a signal the leader's exit counts too. Alone it does not: a

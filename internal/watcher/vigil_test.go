@@ -12,6 +12,7 @@ import (
 
 	"xexit/internal/display"
 	"xexit/internal/linux"
+	"xexit/internal/session"
 )
 
 // fakeWatch is a display: Run returns what comes through gone.
@@ -118,6 +119,30 @@ func TestSignalBeforeTheDisplayAnswers(t *testing.T) {
 	}
 	if _, err := r.watch(t.Context()); !errors.Is(err, errLeft) {
 		t.Error(err)
+	}
+}
+
+// endedWatch is a display that has ended and whose end is not told yet when the
+// signal comes.
+type endedWatch struct {
+	fakeWatch
+	signals chan os.Signal
+}
+
+func (w *endedWatch) Close() error {
+	w.signals <- syscall.SIGTERM
+	return nil
+}
+
+func TestSignalRightAfterTheEnd(t *testing.T) {
+	r := &resident{patience: openPatience, leaderFD: -1, signals: make(chan os.Signal)}
+	r.report.now = time.Now
+	r.word = func(string, string) bool { return true }
+	w := &endedWatch{fakeWatch{gone: make(chan outcome, 1)}, r.signals}
+	w.gone <- outcome{end: display.End{Reason: session.ReasonServerGone, Run: true}}
+	r.open = func(context.Context, display.Options) (watch, error) { return w, nil }
+	if end, err := r.watch(t.Context()); err != nil || !end.Run {
+		t.Errorf("%+v, %v", end, err)
 	}
 }
 
