@@ -145,7 +145,7 @@ soak-display: build
 	@cd tests && CGO_ENABLED=0 go build $(VCS) -o ../bin/soak ./soak
 	@cd tests && exec ../bin/soak -for $(MINUTES)m $(if $(SEED),-seed $(SEED),)
 
-bench: build
+bench: setup build
 	@cd tests && go run ./bench -rounds $(BENCH_ROUNDS)
 
 fuzz:

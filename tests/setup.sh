@@ -36,6 +36,7 @@ need qemu-system-x86_64 qemu-system-x86
 [ -e /usr/lib/xorg/Xorg ] || packages+=(xserver-xorg-core)
 [ -e /usr/lib/xorg/modules/drivers/dummy_drv.so ] || packages+=(xserver-xorg-video-dummy)
 [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
+[ -e /usr/include/X11/Xlib.h ] || packages+=(libx11-dev)
 
 # A display manager that is installed takes the screen over: it is only unpacked,
 # for the machines that the scenarios run in, and what it links with installed.

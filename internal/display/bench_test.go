@@ -144,3 +144,24 @@ func rollup(b *testing.B, pid int) map[string]int {
 	}
 	return sizes
 }
+
+// BenchmarkObserve is what a display's machine does with one answer and the
+// question after it.
+func BenchmarkObserve(b *testing.B) {
+	srv, err := displaytest.Start(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer srv.PullCable()
+	w, err := Open(b.Context(), Options{Name: srv.Display(), Interval: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		w.target.observe(Observation{Kind: Answer})
+		w.target.observe(Observation{Kind: Command})
+		w.target.observe(Observation{Kind: Tick})
+	}
+}

@@ -219,11 +219,12 @@ func (t *target) observe(o Observation) {
 	if !t.begun {
 		return
 	}
-	t.queue = append(t.queue, o)
 	if t.working {
+		t.queue = append(t.queue, o)
 		return
 	}
 	t.working = true
+	t.step(o)
 	for len(t.queue) > 0 {
 		o := t.queue[0]
 		t.queue = t.queue[1:]

@@ -122,6 +122,8 @@ func (x *x11Protocol) event(e x11.Event) error {
 		if e.Window == x.root && e.Atom == x.atoms[0] && !e.Deleted {
 			x.client.ask() // an answer that is awaited will have it: replies and events come in order
 		}
+	case x11.Absent:
+		return x.refused(e.Tag, ordinary)
 	case x11.PropertyReply:
 		if e.Tag == tagValue {
 			return x.polled(command(e))

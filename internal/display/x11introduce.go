@@ -26,6 +26,8 @@ func (x *x11Protocol) introduce(e x11.Event) error {
 		}
 	case x11.VersionReply:
 		x.client.countable = x.client.countable || e.Major > 1 || e.Major == 1 && e.Minor >= 2
+	case x11.Absent:
+		return x.property(x11.PropertyReply{Tag: e.Tag})
 	case x11.PropertyReply:
 		return x.property(e)
 	case x11.ErrorReply:

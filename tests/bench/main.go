@@ -16,13 +16,11 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"xexit/tests/machine"
 )
 
 func main() {
 	rounds := flag.Int("rounds", 15, "rounds of each figure; the slow ones take a fifth")
-	only := flag.String("only", "", "only the figures whose name contains this: death, end, uss, cut")
+	only := flag.String("only", "", "only the figures whose name contains this: death, end, uss, cut, idle")
 	flag.Parse()
 	if err := run(*rounds, *only); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -38,10 +36,10 @@ type row struct {
 	goal   string
 }
 
-// bench is one kind of measurement; it makes its own machine.
+// bench is one kind of measurement.
 type bench struct {
 	name    string
-	measure func(m *machine.Machine, rounds int) ([]row, error)
+	measure func(t *tools, rounds int) ([]row, error)
 }
 
 func run(rounds int, only string) (err error) {
@@ -53,15 +51,15 @@ func run(rounds int, only string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(top)) }()
-	stage := filepath.Join(top, "stage")
-	if err := errors.Join(os.Chmod(top, 0o755), os.Mkdir(stage, 0o755)); err != nil {
+	if err := os.Chmod(top, 0o755); err != nil {
 		return err
 	}
 	repository, err := filepath.Abs("..")
 	if err != nil {
 		return err
 	}
-	if err := machine.Stage(repository, stage); err != nil {
+	t, err := makeTools(repository, top)
+	if err != nil {
 		return err
 	}
 	var rows []row
@@ -70,35 +68,23 @@ func run(rounds int, only string) (err error) {
 		bench
 		rounds int
 	}{
-		{bench{"death", serverDeath}, rounds},
-		{bench{"end", hundred}, slow},
-		{bench{"uss", watcherMemory}, slow},
-		{bench{"cut", cableCut}, slow},
+		{bench{"death", inMachine(serverDeath)}, rounds},
+		{bench{"end", inMachine(hundred)}, slow},
+		{bench{"uss", inMachine(watcherMemory)}, slow},
+		{bench{"cut", inMachine(cableCut)}, slow},
+		{bench{"idle", idle}, 1},
 	} {
 		if !strings.Contains(b.name, only) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s, %d rounds …\n", b.name, b.rounds)
-		more, err := inMachine(stage, top, b.bench, b.rounds)
+		more, err := b.measure(t, b.rounds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
 		rows = append(rows, more...)
 	}
 	return table(rows)
-}
-
-func inMachine(stage, top string, b bench, rounds int) (rows []row, err error) {
-	base, err := os.MkdirTemp(top, "machine-")
-	if err != nil {
-		return nil, err
-	}
-	m, err := machine.Start(stage, base)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, m.Stop()) }()
-	return b.measure(m, rounds)
 }
 
 func table(rows []row) error {

@@ -28,6 +28,8 @@ const (
 	opInternAtom       = 16
 	opChangeProperty   = 18
 	opGetProperty      = 20
+	opGetInputFocus    = 43
+	opCreateGC         = 55
 	opQueryExtension   = 98
 	opNoOperation      = 127
 	opXRes             = 150 // as this server numbers it
@@ -256,7 +258,9 @@ func (c *client) answer(opcode, data byte, body []byte) []byte {
 		return p
 	case opXRes:
 		return c.resources(data)
-	case opNoOperation:
+	case opGetInputFocus: // what XSync(3) asks
+		return c.reply(0, 0)
+	case opNoOperation, opCreateGC:
 	default:
 		return c.fault(errRequest, opcode)
 	}

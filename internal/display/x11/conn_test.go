@@ -96,7 +96,7 @@ func conversation() (*Conn, []byte, []Event) {
 		ClientsReply{Tag: 5, Clients: []Client{{0, 99}, {0x200000, 4242}, {0x400000, 0}}},
 		ErrorReply{6, 3, 20},
 		PropertyNotify{Window: 0x100, Atom: 70, Deleted: true},
-		PropertyReply{Tag: 7},
+		Absent{7},
 	}
 }
 
@@ -299,7 +299,7 @@ func TestSequenceWraps(t *testing.T) {
 	c.GetProperty(2, 1, 1, 16) // 65542, which is 6
 	var got []Event
 	err := c.Feed(slices.Concat(reply(0, 65531, nil), reply(0, 6, nil)), func(e Event) error { got = append(got, e); return nil })
-	if err != nil || fmt.Sprint(got) != fmt.Sprint([]Event{PropertyReply{Tag: 1}, PropertyReply{Tag: 2}}) {
+	if err != nil || fmt.Sprint(got) != fmt.Sprint([]Event{Absent{1}, Absent{2}}) {
 		t.Errorf("%v, %v", got, err)
 	}
 }

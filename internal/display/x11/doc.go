@@ -13,7 +13,7 @@
 //	  InternAtom, QueryExtension ─────▶
 //	                             ◀─────   AtomReply, ExtensionReply
 //	  GetProperty (ping and poll)─────▶
-//	                             ◀─────   PropertyReply | ErrorReply
+//	                             ◀─────   PropertyReply | Absent | ErrorReply
 //	                             ◀─────   PropertyNotify, at any time
 //
 // The protocol is in 'X Window System Protocol, X Version 11' (X.Org), with

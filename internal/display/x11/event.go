@@ -12,7 +12,11 @@ type AtomReply struct {
 	Atom uint32
 }
 
-// PropertyReply answers GetProperty. Type 0: the window has no such property.
+// Absent answers GetProperty: the window has no such property. That is what
+// almost every ping is answered with, and so it is small.
+type Absent struct{ Tag Tag }
+
+// PropertyReply answers GetProperty.
 type PropertyReply struct {
 	Tag    Tag
 	Type   uint32
@@ -67,6 +71,7 @@ type Unexpected struct{ Tag Tag }
 func (SetupDone) event()      {}
 func (Refused) event()        {}
 func (AtomReply) event()      {}
+func (Absent) event()         {}
 func (PropertyReply) event()  {}
 func (ExtensionReply) event() {}
 func (VersionReply) event()   {}

@@ -27,6 +27,9 @@ func (q question) parse(p []byte) Event {
 }
 
 func (q question) parseProperty(p []byte) Event {
+	if binary.LittleEndian.Uint32(p[8:]) == AtomAny {
+		return Absent{q.tag}
+	}
 	r := PropertyReply{Tag: q.tag, Format: p[1], Type: binary.LittleEndian.Uint32(p[8:])}
 	unit := map[byte]uint64{0: 0, 8: 1, 16: 2, 32: 4}
 	size, known := unit[r.Format]
