@@ -3,10 +3,13 @@ package machine
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"xexit/tests/agent"
 )
@@ -125,4 +128,14 @@ func (m *Machine) Weston(user string, number int) (*Server, error) {
 		}
 		return who.PID == s.Ref.PID, who.fd.Close()
 	})
+}
+
+// HangUp shuts a socket of the process down, as if it had done that itself
+// (pidfd_getfd(2), kernel 5.6).
+func (r *Ref) HangUp(fd int) error {
+	socket, err := unix.PidfdGetfd(int(r.fd.Fd()), fd, 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_getfd %d of %d: %w", fd, r.PID, err)
+	}
+	return errors.Join(unix.Shutdown(socket, unix.SHUT_RDWR), unix.Close(socket))
 }

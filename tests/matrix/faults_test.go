@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -122,9 +123,12 @@ func (c *cell) naiveGone() error {
 }
 
 // drop breaks the watchers' connections: on a unix socket the server closes
-// them, asked by a client; over TCP whatever they send is answered with a
+// them, asked by a client, or without knowing it; over TCP whatever they send is answered with a
 // reset, until restore.
 func (c *cell) drop(by *helper) (restore func() error, err error) {
+	if c.server.Wayland {
+		return func() error { return nil }, errors.Join(c.hangUp(c.watcher), c.hangUp(c.naive.ref))
+	}
 	if c.terminal == nil {
 		for _, r := range []*machine.Ref{c.watcher, c.naive.ref} {
 			if err := by.want(fmt.Sprintf("drop %d", r.PID), "dropped 1"); err != nil {
@@ -158,6 +162,42 @@ func (c *cell) drop(by *helper) (restore func() error, err error) {
 		return errors.Join(err, deleteErr)
 	}, err
 }
+
+// hangUp shuts the server's end of a client's connection down.
+func (c *cell) hangUp(client *machine.Ref) error {
+	out, err := c.m.Root("ss", "-OHxnp", "state", "connected")
+	if err != nil {
+		return err
+	}
+	// Netid, state, receive and send queue, name and inode of one end and of the other, users.
+	const local, remote, users = 5, 7, 8
+	servers := make(map[string]string) // inode → descriptor
+	var ends []string
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if len(f) <= users {
+			continue
+		}
+		if found := descriptor.FindStringSubmatch(f[users]); found != nil && found[1] == strconv.Itoa(c.server.Ref.PID) {
+			servers[f[local]] = found[2]
+		}
+		if strings.Contains(f[users], fmt.Sprintf("pid=%d,", client.PID)) {
+			ends = append(ends, f[remote])
+		}
+	}
+	for _, end := range ends {
+		if text, ok := servers[end]; ok {
+			fd, err := strconv.Atoi(text)
+			if err != nil {
+				return err
+			}
+			return c.server.Ref.HangUp(fd)
+		}
+	}
+	return fmt.Errorf("the server holds no connection of process %d:\n%s", client.PID, out)
+}
+
+var descriptor = regexp.MustCompile(`pid=(\d+),fd=(\d+)`)
 
 var counted = regexp.MustCompile(`counter packets [1-9]`)
 

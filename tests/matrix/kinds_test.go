@@ -47,6 +47,11 @@ func startXwayland(c *cell) error {
 	return c.inner("Xwayland", outer, "-shm")
 }
 
+func startWeston(c *cell) (err error) {
+	c.server, err = c.m.Weston("alice", 5)
+	return errors.Join(err, c.login())
+}
+
 func startTCP(c *cell) error { return c.far(false) }
 
 func startTCP6(c *cell) error { return c.far(true) }

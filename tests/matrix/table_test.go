@@ -6,6 +6,7 @@ var kinds = []kind{
 	{"Xephyr", startXephyr},
 	{"Xvnc", startXvnc},
 	{"Xwayland", startXwayland},
+	{"weston, Wayland", startWeston},
 	{"Xvfb, TCP", startTCP},
 	{"Xvfb, TCP over IPv6", startTCP6},
 	{"ssh -X", startSSH},
@@ -24,31 +25,36 @@ var (
 var (
 	noLink    = cannot("a unix socket has no link that could fail")
 	noCarrier = cannot("nothing carries this display but its own connection")
+	noGrab    = cannot("Wayland has no request that keeps the compositor from serving others")
+	noReset   = cannot("a Wayland compositor knows no reset: SIGHUP ends it")
+	noLimit   = cannot("weston has no limit of clients")
 )
 
 // table is the matrix: a row a fault, a column a kind, in the order of kinds.
 // naive is what the naive watcher makes of it: right, wrong, or either.
 //
-//	Xvfb, Xephyr, Xvnc, Xwayland, TCP, TCP over IPv6, ssh -X, ssh -X behind a relay
+//	Xvfb, Xephyr, Xvnc, Xwayland, weston, TCP, TCP over IPv6, ssh -X, ssh -X behind a relay
 var table = []row{
-	{"clean exit", exits, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
-	{"kill", killed, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
-	{"reset (SIGHUP)", reset, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
-	{"replaced at once", replaced, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone}},
-	{"stop", stopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"grab", grabbed, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"RST of our connection only", dropped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"max clients reached", full, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"cut", cut, right, []outcome{noLink, noLink, noLink, noLink, lost, lost, lost, blind}},
-	{"cut, healed after 3 s", cut3, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
-	{"cut, healed after 8 s", cut8, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
-	{"cut, healed after 12 s", cut12, right, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
-	{"frozen, then cut", frozenCut, right, []outcome{noLink, noLink, noLink, noLink, lost, lost, lost, blind}},
-	{"power cycle", powerCycle, right, []outcome{noLink, noLink, noLink, noLink, gone, gone, lost, gone}},
-	{"30 % loss", loss, either, []outcome{noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
-	{"carrier killed", carrierKilled, right, []outcome{noCarrier, noCarrier, noCarrier, noCarrier, noCarrier, noCarrier, gone, gone}},
-	{"watcher stopped 60 s", watcherStopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
-	{"suspend 60 s", suspended, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"clean exit", exits, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone, gone}},
+	{"kill", killed, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone, gone}},
+	{"reset (SIGHUP)", reset, right, []outcome{gone, gone, gone, gone, noReset, gone, gone, gone, gone}},
+	{"replaced at once", replaced, right, []outcome{gone, gone, gone, gone, gone, gone, gone, gone, gone}},
+	{"stop", stopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"grab", grabbed, wrong, []outcome{nothing, nothing, nothing, nothing, noGrab, nothing, nothing, nothing, nothing}},
+	{"RST of our connection only", dropped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"max clients reached", full, wrong, []outcome{nothing, nothing, nothing, nothing, noLimit, nothing, nothing, nothing, nothing}},
+	{"cut", cut, right, []outcome{noLink, noLink, noLink, noLink, noLink, lost, lost, lost, blind}},
+	{"cut, healed after 3 s", cut3, right, []outcome{noLink, noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"cut, healed after 8 s", cut8, right, []outcome{noLink, noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"cut, healed after 12 s", cut12, right, []outcome{noLink, noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"frozen, then cut", frozenCut, right, []outcome{noLink, noLink, noLink, noLink, noLink, lost, lost, lost, blind}},
+	{"power cycle", powerCycle, right, []outcome{noLink, noLink, noLink, noLink, noLink, gone, gone, lost, gone}},
+	{"30 % loss", loss, either, []outcome{noLink, noLink, noLink, noLink, noLink, nothing, nothing, nothing, nothing}},
+	{"carrier killed", carrierKilled, right, []outcome{
+		noCarrier, noCarrier, noCarrier, noCarrier, noCarrier, noCarrier, noCarrier, gone, gone,
+	}},
+	{"watcher stopped 60 s", watcherStopped, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
+	{"suspend 60 s", suspended, wrong, []outcome{nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing}},
 }
 
 // kind is a kind of display.
