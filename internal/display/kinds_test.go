@@ -199,6 +199,36 @@ func newXvfb(t *testing.T, args ...string) *xKind {
 	return newX(t, append([]string{"Xvfb", "-screen", "0", "64x64x24"}, args...)...)
 }
 
+// newXorg is Xorg with its dummy driver, which takes no virtual terminal,
+// whatever its arguments say: with none named it would look for a free one.
+func newXorg(t *testing.T) *xKind {
+	const config = `Section "ServerFlags"
+	Option "AutoAddDevices" "false"
+	Option "AutoEnableDevices" "false"
+	Option "AutoAddGPU" "false"
+EndSection
+Section "Device"
+	Identifier "nothing"
+	Driver "dummy"
+EndSection
+Section "Screen"
+	Identifier "screen"
+	Device "nothing"
+EndSection
+`
+	const driver = "/usr/lib/xorg/modules/drivers/dummy_drv.so"
+	if _, err := os.Stat(driver); err != nil {
+		cannot(t, err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "xorg.conf")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// Not what is on PATH, which may be a wrapper.
+	return newX(t, "/usr/lib/xorg/Xorg", "vt7", "-sharevts", "-novtswitch", "-keeptty", "-config", file, "-logfile", filepath.Join(dir, "log"))
+}
+
 func newXTCP(t *testing.T, host string) kind {
 	k := newXvfb(t, "-listen", "tcp", "-nolisten", "unix", "-nolisten", "local", "-ac")
 	k.name = fmt.Sprintf("%s:%d", host, k.number)
@@ -268,6 +298,7 @@ var kinds = []struct {
 	{"Xvfb by abstract socket", func(t *testing.T) kind { return newXvfb(t, "-nolisten", "unix") }},
 	{"Xvfb over TCP", func(t *testing.T) kind { return newXTCP(t, "127.0.0.1") }},
 	{"Xvfb over TCP, IPv6", func(t *testing.T) kind { return newXTCP(t, "[::1]") }},
+	{"Xorg, dummy driver", func(t *testing.T) kind { return newXorg(t) }},
 	{"Xephyr", func(t *testing.T) kind {
 		outer := newXvfb(t)
 		outer.start(t)
