@@ -1,8 +1,8 @@
 package vm
 
 import (
+	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"xexit/tests/machine"
@@ -57,13 +57,19 @@ func (l *lab) checkClassic() {
 		l.t.Errorf("another user's process: %+v", got)
 	}
 	l.must(l.Ask("Signal", guest.Signal{PID: other, Signal: sigKill}, new(bool)))
-	var log string
+	var records []struct {
+		Reason    string
+		Verified  bool
+		Processes []json.RawMessage
+	}
 	l.until("the end is recorded", func() bool {
-		log = l.done("alice", "xexit", "log", "--json")
-		return strings.Contains(log, "server-gone")
+		text := l.done("alice", "xexit", "log", "--json")
+		l.must(json.Unmarshal([]byte(text), &records))
+		return len(records) > 0 && len(records[0].Processes) > 0
 	})
-	if bad := regexp.MustCompile(`"(unverified|undead|failed)":true`).FindString(log); bad != "" {
-		l.t.Errorf("%s in %s", bad, log)
+	// At least one a kind, and the session's first program.
+	if r := records[0]; len(records) != 1 || r.Reason != "server-gone" || !r.Verified || len(r.Processes) <= len(kinds) {
+		l.t.Errorf("%d records; %s, verified: %v, %d processes", len(records), r.Reason, r.Verified, len(r.Processes))
 	}
 	l.t.Log(l.done("alice", "xexit", "log"))
 }
