@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 )
@@ -21,36 +23,52 @@ import (
 // One watcher is not told from another here, and counts as a program for it.
 
 // forwarded counts the connections to the port at which sshd takes clients of
-// this display, less our own.
+// this display, less our own. sshd listens on both loopback addresses, and a
+// program may have chosen the other one than we did.
 func (x *x11Protocol) forwarded() error {
 	own, err := x.client.sock.LocalPort()
 	if err != nil {
 		return nil // another time
 	}
-	table := "/proc/net/tcp"
-	if len(x.client.addr.ip) == 16 {
-		table += "6"
-	}
-	f, err := os.Open(table)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
 	o := Observation{Kind: Clients}
-	peer := socketName(x.client.addr.ip, x.client.addr.port)
-	err = connectedTo(f, make([]byte, 2048), peer, func(port uint16) {
-		if port == own {
-			return
+	for _, there := range loopbacks {
+		ours := bytes.Equal(there.ip, x.client.addr.ip)
+		err := x.connected(there.table, there.ip, func(port uint16) {
+			if ours && port == own {
+				return
+			}
+			if o.Others < maxResident {
+				o.Resident[o.Others] = uint64(len(there.ip))<<16 | uint64(port)
+			}
+			o.Others++
+		})
+		// A kernel without IPv6 has nobody there.
+		if err != nil && (ours || !errors.Is(err, fs.ErrNotExist)) {
+			return nil
 		}
-		if o.Others < maxResident {
-			o.Resident[o.Others] = uint64(port)
-		}
-		o.Others++
-	})
-	if err != nil {
-		return nil
 	}
 	return x.client.tell(o)
+}
+
+// loopbacks are what localhost may mean. An IPv6 socket may hold a connection of
+// IPv4, which is in its table then.
+var loopbacks = [...]struct {
+	table string
+	ip    []byte
+}{
+	{"/proc/net/tcp", []byte{127, 0, 0, 1}},
+	{"/proc/net/tcp6", []byte{15: 1}},
+	{"/proc/net/tcp6", []byte{10: 255, 11: 255, 12: 127, 15: 1}},
+}
+
+// connected visits the local port of every connection to the display at ip.
+func (x *x11Protocol) connected(table string, ip []byte, visit func(port uint16)) error {
+	f, err := os.Open(table)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return connectedTo(f, make([]byte, 2048), socketName(ip, x.client.addr.port), visit)
 }
 
 // socketName spells an address as /proc/net/tcp does: words of the machine's
