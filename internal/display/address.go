@@ -32,18 +32,21 @@ func (a address) dial() (s *linux.Socket, pending bool, err error) {
 	return linux.DialTCP(a.ip, a.zone, a.port)
 }
 
+// firstForwarded is where sshd begins (sshd_config(5), X11DisplayOffset).
+const firstForwarded = 10
+
 // link tells what can be known about the way to a display at this address.
-// sshd gives out displays from 10 on (sshd_config(5), X11DisplayOffset).
 func (a address) link(number int) Link {
-	const firstForwarded = 10
 	switch {
 	case a.socket != "":
 		return Local
-	case x11.Loopback(a.ip) && number >= firstForwarded:
+	case a.loopback() && number >= firstForwarded:
 		return Relayed
 	}
 	return Direct
 }
+
+func (a address) loopback() bool { return x11.Loopback(a.ip) }
 
 // resolve lists the addresses of a display. Names of hosts are looked up once;
 // only literals, 'localhost' and unix sockets need no help.

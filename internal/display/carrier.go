@@ -50,6 +50,25 @@ func findCarrier(connection string) (*carrier, error) {
 	return &carrier{flow, info.Inode}, nil
 }
 
+// seek looks for the carrier of a forwarded display. Where sshd forwards by
+// this host's own address (X11UseLocalhost no), only a carrier tells it from a
+// server of this host's.
+func (t *target) seek(link Link, c *client) Link {
+	here := false
+	if link == Direct && t.number >= firstForwarded && t.connection != "" && c != nil && c.sock != nil {
+		here, _ = c.sock.ToItself() // else it is what it looks like
+	}
+	if link != Relayed && !here {
+		return link
+	}
+	var err error
+	if t.carrier, err = findCarrier(t.connection); err == nil {
+		return Carried
+	}
+	t.noCarrier = err.Error()
+	return link
+}
+
 // parseConnection reads "client-address client-port server-address server-port".
 func parseConnection(text string) (f linux.Flow, ok bool) {
 	word := strings.Split(text, " ")

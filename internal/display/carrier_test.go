@@ -19,6 +19,12 @@ func over(silence time.Duration, retransmits uint8, received uint64) LinkSample 
 	return l
 }
 
+// dueIn is a sample with a retransmission due.
+func dueIn(l LinkSample, sent, next time.Duration) LinkSample {
+	l.Sent, l.Next = sent, next
+	return l
+}
+
 // What the carrier says counts as on a direct link; and it must be the
 // display's.
 func TestCarriedSteps(t *testing.T) {
@@ -41,9 +47,27 @@ func TestCarriedSteps(t *testing.T) {
 			{12 * s, tick(over(12*s, 5, 0)), CONFIRM},
 			{13 * s, tick(over(13*s, 5, 0)), CONFIRM},
 			{14 * s, tick(over(14*s, 5, 0)), CONFIRM},
-			{14*s + s/2, tick(over(14*s+s/2, 5, 0)), CONFIRM}, // a retransmission may be due
-			{14*s + 6*s/10, tick(over(14*s+6*s/10, 6, 0)), GONE},
+			{14*s + s/2, tick(over(14*s+s/2, 6, 0)), GONE},
 		}, session.ReasonLinkLost},
+		{"a retransmission that is due is waited for", Carried, nil, []step{
+			{s, tick(over(0, 0, 0)), OK},
+			{3 * s, tick(over(3*s, 1, 0)), OK},
+			{9 * s / 2, tick(over(9*s/2, 2, 0)), OK},
+			{6 * s, tick(over(6*s, 3, 0)), SUSPECT},
+			{15 * s / 2, tick(over(15*s/2, 4, 0)), SUSPECT},
+			{9 * s, tick(over(9*s, 5, 0)), SUSPECT},
+			{10 * s, tick(over(10*s, 5, 0)), SUSPECT},
+			{11 * s, tick(over(11*s, 5, 0)), SUSPECT},
+			{12 * s, tick(over(12*s, 5, 0)), CONFIRM},
+			{13 * s, tick(over(13*s, 5, 0)), CONFIRM},
+			{14 * s, tick(over(14*s, 5, 0)), CONFIRM},
+			{14*s + s/2, tick(dueIn(over(14*s+s/2, 5, 0), 6*s, 2*s)), CONFIRM},
+			{15 * s, tick(dueIn(over(15*s, 5, 0), 6*s+s/2, 3*s/2)), CONFIRM},
+			{16 * s, tick(dueIn(over(16*s, 5, 0), 7*s+s/2, s/2)), CONFIRM},
+			{16*s + s/2, tick(dueIn(over(16*s+s/2, 6, 0), 0, 16*s)), CONFIRM}, // and its answer
+			{16*s + 6*s/10, tick(alive(s / 20)), SUSPECT},
+			{17 * s, Observation{Kind: Answer, Link: over(0, 0, 99)}, OK},
+		}, ""},
 		{"an answer that did not come over the carrier", Carried, nil, []step{
 			{3 * s / 2, tick(over(s, 0, 500)), OK},
 			{2 * s, Observation{Kind: Answer, Link: over(0, 0, 600)}, OK},
@@ -133,7 +157,7 @@ func (w *relayed) run(m Machine, until time.Duration) (Machine, time.Duration) {
 // Behind a carrier that lives, a far end that is cut off is told from one that
 // is only busy, whatever else goes over the link, and with few connections.
 func TestBehindCarrier(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		often := r.IntN(300)
 		noise := func() bool { return r.IntN(1000) < often }
@@ -192,6 +216,34 @@ func TestParseConnection(t *testing.T) {
 	} {
 		if c, err := findCarrier(text); !errors.Is(err, want) {
 			t.Errorf("%q: %v, %v", text, c, err)
+		}
+	}
+}
+
+// Whatever a carrier seems to be, a display that answers has no end.
+func TestCarrierIsNotBelieved(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		m := NewMachine(NewThresholds(Carried, 0, 0, 0, 0), Carried, false, true, 0)
+		answered, now := time.Duration(0), time.Duration(0)
+		sick := time.Duration(1+r.IntN(60)) * s // from then on it looks dead
+		for now < 10*time.Minute {
+			now = max(now, min(m.Wake(), now+time.Duration(1+r.IntN(900))*time.Millisecond))
+			o := Observation{Kind: Tick, Now: now, Link: over(0, 0, uint64(now/s))}
+			if now > sick {
+				o.Link = over(now-sick, uint8(min((now-sick)/s, 12)), 0)
+				o.Link.Vanished = r.IntN(50) == 0
+				o.Link.Known = !o.Link.Vanished && r.IntN(50) > 0
+			}
+			if m.waiting && now-answered > time.Duration(1+r.IntN(12))*s {
+				o.Kind, answered = Answer, now
+			}
+			if m, _ = m.Step(o); m.State().Final() {
+				t.Fatalf("seed %d, at %v: %v (%s)", seed, now, m.State(), m.words())
+			}
+		}
+		if sick < 9*time.Minute && m.link != Relayed {
+			t.Fatalf("seed %d: nothing came over it, and it is believed still", seed)
 		}
 	}
 }

@@ -119,8 +119,8 @@ func (m *Machine) attempt() time.Duration {
 
 // confirmCarrier decides over a silent carrier. To connect anew shows nothing
 // there, sshd accepts whatever happens beyond; the kernel's retransmissions are
-// the only tries. So the next one is waited for if it comes soon, and its
-// answer.
+// the only tries, and there are few. So if the last one is long ago the next one
+// is waited for, and its answer.
 func (m *Machine) confirmCarrier(now, quiet time.Duration) bool {
 	const often = 100 * time.Millisecond
 	m.nextTry = never
@@ -130,8 +130,8 @@ func (m *Machine) confirmCarrier(now, quiet time.Duration) bool {
 	s := m.sample
 	if m.tries == 0 {
 		m.tries, m.resent, m.tryFrom = 1, s.Retransmits, now
-		if s.Next <= m.th.LostAfter/3 {
-			// The kernel's timers are coarse, by an eighth at most: 0 is 'any moment', too.
+		if quiet-s.Sent < m.th.Confirm+m.th.Keepalive && s.Next <= m.th.Await {
+			// The last one may have been lost in a cut that has healed since. The kernel's timers are coarse, by an eighth at most: 0 is 'any moment', too.
 			m.tryFrom += s.Next + min((s.Sent+s.Next)/8, m.th.Look)
 		}
 	}

@@ -155,8 +155,10 @@ func TestCut(t *testing.T) {
 		{Direct, 3 * s, 2, 0, 19 * s / 10, 7 * s / 2, []time.Duration{s / 2, s, 3 * s / 2}},
 		{Direct, 60 * s, 2, 0, 54 * s, 58 * s, []time.Duration{8 * s, 30 * s, 48 * s, 52 * s}},
 		{Carried, 15 * s, 2, 0, 13 * s, 15 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
-		{Carried, 15 * s, 40, 0, 13 * s, 18 * s, []time.Duration{s, 3 * s, 8 * s, 12 * s}},
-		{Carried, 15 * s, 90, 0, 12*s + s/2, 20 * s, []time.Duration{s, 3 * s, 8 * s, 9 * s}},
+		{Carried, 15 * s, 20, 0, 13 * s, 17 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
+		{Carried, 15 * s, 60, 0, 13 * s, 20 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
+		{Carried, 15 * s, 120, 0, 13 * s, 25 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
+		{Carried, 15 * s, 200, 0, 13 * s, 25 * s, []time.Duration{s, 3 * s, 8 * s, 10 * s, 12 * s}},
 		{Carried, 3 * s, 2, 0, 19 * s / 10, 4 * s, []time.Duration{s / 2, s}},
 	} {
 		th := NewThresholds(c.link, 0, c.lost, 0, 0)

@@ -66,7 +66,7 @@ func (t *target) sight() Sight {
 	if t.begun {
 		s.Connected, s.Link, s.Countable = true, t.machine.link, t.machine.counts
 	} else {
-		s.Link = t.seek(s.Link)
+		s.Link = t.seek(s.Link, c)
 	}
 	s.NoCarrier = t.noCarrier
 	if t.begun && t.machine.State() == ENDED {

@@ -66,6 +66,7 @@ type Machine struct {
 	questioned bool          // that is known
 	pause      time.Duration // without a sign of the far end, before it is asked for one
 	missed     uint8         // samples in a row that found no carrier
+	under      Link          // Carried: what is left if the carrier is not the display's
 	doubted    string        // why there is no carrier to see, or what was taken for it is none
 
 	leaderGone bool
@@ -90,7 +91,7 @@ type resident struct {
 // NewMachine begins in OK, at the moment of an answer. countable says that the
 // server tells who is connected.
 func NewMachine(th Thresholds, link Link, countable, leaderKnown bool, now time.Duration) Machine {
-	m := Machine{th: th, link: link, counts: countable, nextPing: now + th.Ping, grace: now, nextCount: never, heard: now, pause: th.Prove}
+	m := Machine{th: th, link: link, counts: countable, nextPing: now + th.Ping, grace: now, nextCount: never, heard: now, pause: th.Prove, under: Relayed}
 	if countable && !leaderKnown {
 		m.nextCount = now
 	}

@@ -44,12 +44,12 @@ func (m *Machine) overCarrier(o Observation, a *Actions) {
 // disown: what was taken for the carrier is none. Nothing is concluded from it,
 // and what had been is taken back.
 func (m *Machine) disown(now time.Duration, why string, a *Actions) {
-	m.link, m.doubted = Relayed, why
+	m.link, m.doubted = m.under, why
 	m.th.Ping = max(m.th.Ping, m.th.Patience)
 	if m.doubt != noDoubt {
 		m.believe(now, a)
 	}
-	a.Note = why + "; nothing but the answers can be seen now"
+	a.Note = why
 }
 
 // provable: the carrier lives; so does the far end if anything came of late.

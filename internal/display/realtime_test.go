@@ -126,18 +126,23 @@ func startSpace(t *testing.T, net int) *far {
 	id := fmt.Sprintf("%d", os.Getpid()%100000)
 	f := &far{t: t, space: fmt.Sprintf("xexit-%s-%d", id, net), inside: fmt.Sprintf("xi%s%d", id, net)}
 	outside := fmt.Sprintf("xo%s%d", id, net)
-	f.address = fmt.Sprintf("10.213.%d.2", net)
+	f.address = there(net)
 	f.do("ip", "netns", "add", f.space)
 	t.Cleanup(func() { f.do("ip", "netns", "del", f.space) })
 	f.do("ip", "link", "add", outside, "type", "veth", "peer", "name", f.inside, "netns", f.space)
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", outside).Run() }) // gone with the namespace, mostly
-	f.do("ip", "addr", "add", fmt.Sprintf("10.213.%d.1/24", net), "dev", outside)
+	f.do("ip", "addr", "add", here(net)+"/24", "dev", outside)
 	f.do("ip", "link", "set", outside, "up")
 	f.in("ip", "addr", "add", f.address+"/24", "dev", f.inside)
 	f.in("ip", "link", "set", f.inside, "up")
 	f.in("ip", "link", "set", "lo", "up")
 	return f
 }
+
+// here and there are the ends of a cable: of this run, lest another one's be in
+// the way.
+func here(net int) string  { return fmt.Sprintf("10.%d.%d.1", 100+os.Getpid()%100, net) }
+func there(net int) string { return fmt.Sprintf("10.%d.%d.2", 100+os.Getpid()%100, net) }
 
 func (f *far) do(args ...string) {
 	f.t.Helper()
@@ -174,6 +179,7 @@ var cuts = []struct {
 }
 
 func TestRealCutForGood(t *testing.T) {
+	t.Parallel()
 	for i, c := range cuts {
 		for k, lost := range []time.Duration{DefaultLostAfter, 3 * time.Second} {
 			t.Run(fmt.Sprint(c.name, " ", lost), func(t *testing.T) {
@@ -207,6 +213,7 @@ func TestRealFrozenThenCut(t *testing.T) {
 }
 
 func TestRealCutAndHealed(t *testing.T) {
+	t.Parallel()
 	for i, c := range cuts {
 		for k, length := range []time.Duration{8 * time.Second, 12 * time.Second} {
 			t.Run(fmt.Sprint(c.name, " ", length), func(t *testing.T) {

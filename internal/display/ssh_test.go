@@ -33,9 +33,15 @@ type forwarded struct {
 	hangUp  io.Closer // ssh's standard input
 }
 
-// forward logs in; how is -X or -Y. relayed puts a TCP relay of ours between
-// the cable and sshd.
-func forward(t *testing.T, net int, how string, relayed bool) *forwarded {
+// login is how to log in.
+type login struct {
+	untrusted bool // -X instead of -Y
+	relayed   bool // a TCP relay of ours lies between the cable and sshd
+	named     bool // X11UseLocalhost no: the display is at this host's own address
+}
+
+// forward logs in; net is a number of its own.
+func forward(t *testing.T, net int, how login) *forwarded {
 	t.Helper()
 	need(t, "ip", "nft", "Xvfb", "ssh", "ssh-keygen", "xauth")
 	f := &forwarded{far: startSpace(t, net), gone: make(chan struct{})}
@@ -44,16 +50,16 @@ func forward(t *testing.T, net int, how string, relayed bool) *forwarded {
 	number := 20000 + os.Getpid()%400*100 + net
 	f.xvfb = startXvfb(t, []string{"ip", "netns", "exec", f.space}, "-ac", "-noreset", fmt.Sprintf(":%d", number))
 	dir := t.TempDir()
-	port := f.startSSHD(dir)
-	if relayed {
-		port = relay(t, fmt.Sprintf("10.213.%d.1", net), port)
+	port := f.startSSHD(dir, how)
+	if how.relayed {
+		port = relay(t, here(net), port)
 	}
 	f.login(dir, how, net, port)
 	return f
 }
 
 // startSSHD starts one of our own, reached by every address of this host.
-func (f *forwarded) startSSHD(dir string) (port int) {
+func (f *forwarded) startSSHD(dir string, how login) (port int) {
 	t := f.t
 	t.Helper()
 	server := "/usr/sbin/sshd"
@@ -72,8 +78,11 @@ func (f *forwarded) startSSHD(dir string) (port int) {
 		t.Fatal(err)
 	}
 	config := fmt.Sprintf("Port %d\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nPidFile none\nUsePAM no\nStrictModes no\n"+
-		"PermitRootLogin yes\nX11Forwarding yes\nX11UseLocalhost yes\nX11DisplayOffset 140\nSetEnv XAUTHORITY=%s/xauth\n",
+		"PermitRootLogin yes\nX11Forwarding yes\nX11DisplayOffset 140\nSetEnv XAUTHORITY=%s/xauth\n",
 		port, dir, dir, dir)
+	if how.named {
+		config += "X11UseLocalhost no\n"
+	}
 	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -116,12 +125,16 @@ func (f *forwarded) startSSHD(dir string) (port int) {
 }
 
 // login logs in from there and leaves the login open.
-func (f *forwarded) login(dir, how string, net, port int) {
+func (f *forwarded) login(dir string, how login, net, port int) {
 	t := f.t
 	t.Helper()
-	f.ssh = exec.Command("ip", "netns", "exec", f.space, "ssh", how, "-F", "none", "-i", dir+"/user",
+	forwarding := "-Y"
+	if how.untrusted {
+		forwarding = "-X"
+	}
+	f.ssh = exec.Command("ip", "netns", "exec", f.space, "ssh", forwarding, "-F", "none", "-i", dir+"/user",
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
-		"-p", strconv.Itoa(port), fmt.Sprintf("root@10.213.%d.1", net),
+		"-p", strconv.Itoa(port), "root@"+here(net),
 		"echo $PPID; echo $DISPLAY; echo $SSH_CONNECTION; exec cat")
 	f.ssh.Env = append(os.Environ(), fmt.Sprintf("DISPLAY=:%d", f.number), "XAUTHORITY="+dir+"/theirs")
 	f.ssh.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -170,6 +183,15 @@ func (f *forwarded) login(dir, how string, net, port int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.sshd.Kill() }) // by its pidfd; gone already, mostly
+	if how.named {                          // by whatever name of this host: by the address that is certainly its
+		_, number, _ := strings.Cut(said[1], ":")
+		said[1] = here(net) + ":" + number
+		list, err := exec.Command("xauth", "-f", dir+"/xauth", "list").Output()
+		if err != nil || len(strings.Fields(string(list))) < 3 {
+			t.Fatalf("%q, %v", list, err)
+		}
+		f.do("xauth", "-f", dir+"/xauth", "add", said[1], ".", strings.Fields(string(list))[2])
+	}
 	f.options = Options{Name: said[1], Connection: said[2], Authority: dir + "/xauth"}
 }
 

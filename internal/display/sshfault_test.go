@@ -25,10 +25,11 @@ func (f *forwarded) begin() *watching {
 }
 
 func TestSSHServerKilled(t *testing.T) {
-	for i, how := range []string{"-X", "-Y"} {
-		t.Run(how, func(t *testing.T) {
+	t.Parallel()
+	for i, name := range []string{"trusted", "untrusted"} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := forward(t, 60+i, how, false)
+			f := forward(t, 60+i, login{untrusted: i == 1})
 			w := f.begin()
 			w.fault(10 * time.Second) // it works
 			w.never(BLIND)
@@ -47,6 +48,7 @@ func (r *watching) never(s State) {
 }
 
 func TestSSHBusy(t *testing.T) {
+	t.Parallel()
 	for i, c := range []struct {
 		name    string
 		relayed bool
@@ -54,7 +56,7 @@ func TestSSHBusy(t *testing.T) {
 	}{{"direct", false, 90 * time.Second}, {"behind a relay", true, 100 * time.Second}} {
 		t.Run(c.name+", stopped", func(t *testing.T) {
 			t.Parallel()
-			f := forward(t, 62+2*i, "-Y", c.relayed)
+			f := forward(t, 62+2*i, login{relayed: c.relayed})
 			w := f.begin()
 			f.signal(syscall.SIGSTOP)
 			n := w.await(BUSY, 0)
@@ -70,7 +72,7 @@ func TestSSHBusy(t *testing.T) {
 		})
 		t.Run(c.name+", grabbed", func(t *testing.T) {
 			t.Parallel()
-			f := forward(t, 63+2*i, "-Y", c.relayed)
+			f := forward(t, 63+2*i, login{relayed: c.relayed})
 			w := f.begin()
 			ungrab := f.grab()
 			n := w.await(BUSY, 0)
@@ -85,11 +87,12 @@ func TestSSHBusy(t *testing.T) {
 }
 
 func TestSSHCutForGood(t *testing.T) {
+	t.Parallel()
 	for i, c := range cuts {
 		for k, lost := range []time.Duration{DefaultLostAfter, 3 * time.Second} {
 			t.Run(c.name+" "+lost.String(), func(t *testing.T) {
 				t.Parallel()
-				f := forward(t, 66+2*i+k, "-Y", false)
+				f := forward(t, 66+2*i+k, login{})
 				f.options.LostAfter = lost
 				w := f.begin()
 				w.fault(lost / 2) // it works
@@ -103,6 +106,7 @@ func TestSSHCutForGood(t *testing.T) {
 }
 
 func TestSSHCutAndHealed(t *testing.T) {
+	t.Parallel()
 	for i, grabbed := range []bool{false, true} {
 		name := "answering"
 		if grabbed {
@@ -110,7 +114,7 @@ func TestSSHCutAndHealed(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := forward(t, 70+i, "-Y", false)
+			f := forward(t, 70+i, login{})
 			w := f.begin()
 			w.fault(2 * time.Second) // it works
 			if grabbed {
@@ -134,6 +138,7 @@ func TestSSHCutAndHealed(t *testing.T) {
 }
 
 func TestSSHEnds(t *testing.T) {
+	t.Parallel()
 	for i, c := range []struct {
 		name string
 		end  func(*forwarded)
@@ -143,7 +148,7 @@ func TestSSHEnds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f := forward(t, 72+i, "-Y", false)
+			f := forward(t, 72+i, login{})
 			w := f.begin()
 			w.fault(3 * time.Second) // it works
 			c.end(f)
@@ -152,10 +157,23 @@ func TestSSHEnds(t *testing.T) {
 	}
 }
 
+// sshd's display at this host's own address looks like a server of this host.
+func TestSSHNamedDisplay(t *testing.T) {
+	t.Parallel()
+	f := forward(t, 78, login{named: true})
+	w := f.begin()
+	f.signal(syscall.SIGSTOP)
+	n := w.await(BUSY, 0)
+	f.signal(syscall.SIGCONT)
+	w.await(OK, n)
+	cuts[1].cut(f.far)
+	w.over(session.ReasonLinkLost)
+}
+
 // The carrier ends at the relay, which lives; the cable behind it is cut.
 func TestSSHRelayedCut(t *testing.T) {
 	t.Parallel()
-	f := forward(t, 74, "-Y", true)
+	f := forward(t, 74, login{relayed: true})
 	w := f.begin()
 	w.fault(5 * time.Second) // it works
 	at := time.Now()
@@ -171,9 +189,10 @@ func TestSSHRelayedCut(t *testing.T) {
 // No carrier that can be seen, or one that is not the display's: nothing is
 // concluded from it.
 func TestSSHNoCarrier(t *testing.T) {
+	t.Parallel()
 	t.Run("not set", func(t *testing.T) {
 		t.Parallel()
-		f := forward(t, 75, "-Y", false)
+		f := forward(t, 75, login{})
 		f.options.Connection = ""
 		w := start(t, f.options)
 		if facts := w.Facts(); facts.Link != Relayed || !strings.Contains(facts.NoCarrier, "not set") || facts.FarEnd() {
@@ -188,7 +207,7 @@ func TestSSHNoCarrier(t *testing.T) {
 	})
 	t.Run("another login's", func(t *testing.T) {
 		t.Parallel()
-		f, other := forward(t, 76, "-Y", false), forward(t, 77, "-Y", false)
+		f, other := forward(t, 76, login{}), forward(t, 77, login{})
 		f.options.Connection = other.options.Connection
 		w := start(t, f.options)
 		w.await(OK, 0) // as it is disowned, at the first answer

@@ -63,6 +63,7 @@ type Thresholds struct {
 	Confirm   time.Duration // silence after which new connections are tried, beside the old one
 	Decide    time.Duration // silence that is the end: just before LostAfter
 	Attempt   time.Duration // one try on a silent link, each with a SYN of its own
+	Await     time.Duration // Carried: for a retransmission of sshd's kernel that is due, more than Decide
 	Stall     time.Duration // how long a new connection may take after the old one broke
 	Late      time.Duration // woken so much too late, the watcher was held up itself
 	Backstop  time.Duration // after this the kernel gives the connection up
@@ -86,7 +87,8 @@ const (
 // second of silence on a new connection is tried each half second, and after
 // 14.5 s it is decided. So a link which heals within 12 s is seen to. Where the
 // kernel repeats itself slowly, more tries make up for it, and take longer. Over a
-// carrier up to 5 s more pass if a retransmission of its kernel's is due then.
+// carrier up to 10 s more pass if none was retransmitted of late: on a link with
+// a round trip of 20 to 150 ms.
 // Zero is the default; interval replaces Ping.
 func NewThresholds(link Link, interval, lostAfter, blindAfter, hungAfter time.Duration) Thresholds {
 	if lostAfter <= 0 {
@@ -105,6 +107,7 @@ func NewThresholds(link Link, interval, lostAfter, blindAfter, hungAfter time.Du
 		Confirm:   12 * unit,
 		Decide:    lostAfter - unit/2,
 		Attempt:   max(unit/2, time.Second/4),
+		Await:     10 * unit,
 		Stall:     max(4*unit, time.Second),
 		Late:      max(2*unit, time.Second),
 		Backstop:  max(4*lostAfter, time.Minute),
@@ -118,7 +121,7 @@ func NewThresholds(link Link, interval, lostAfter, blindAfter, hungAfter time.Du
 	if lostAfter < 6*time.Second {
 		// Time-outs double from 0.2 s: the fourth comes 3 s after the segment,
 		// the third after 1.4 s. Keepalive cannot go below 1 s.
-		t.Retries, t.Probes = 3, 2
+		t.Retries, t.Probes, t.Await = 3, 2, 5*unit
 	}
 	switch link {
 	case Local:

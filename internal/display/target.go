@@ -151,25 +151,12 @@ func (t *target) start(c *client) {
 		})
 		leader = err == nil
 	}
-	link := t.seek(c.link)
+	link := t.seek(c.link, c)
 	t.machine = NewMachine(t.times(link), link, c.countable, leader, t.loop.now)
-	t.machine.doubted = t.noCarrier
+	t.machine.under, t.machine.doubted = c.link, t.noCarrier
 	t.begun, t.asleep = true, t.loop.asleep
 	t.loop.schedule(t.timer, t.round(t.machine.Wake()))
 	t.happened(t, Opened)
-}
-
-// seek looks for the carrier of a relayed display.
-func (t *target) seek(link Link) Link {
-	if link != Relayed {
-		return link
-	}
-	var err error
-	if t.carrier, err = findCarrier(t.connection); err == nil {
-		return Carried
-	}
-	t.noCarrier = err.Error()
-	return Relayed
 }
 
 func (t *target) heard(c *client) {

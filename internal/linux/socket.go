@@ -131,6 +131,28 @@ func (s *Socket) LocalPort() (uint16, error) {
 	return 0, callError("getsockname", syscall.EAFNOSUPPORT)
 }
 
+// ToItself reports whether a TCP connection leads to the address that it comes
+// from: to this host.
+func (s *Socket) ToItself() (bool, error) {
+	from, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return false, callError("getsockname", err)
+	}
+	to, err := unix.Getpeername(s.fd)
+	if err != nil {
+		return false, callError("getpeername", err)
+	}
+	switch to := to.(type) {
+	case *unix.SockaddrInet4:
+		from, ok := from.(*unix.SockaddrInet4)
+		return ok && from.Addr == to.Addr, nil
+	case *unix.SockaddrInet6:
+		from, ok := from.(*unix.SockaddrInet6)
+		return ok && from.Addr == to.Addr && from.ZoneId == to.ZoneId, nil
+	}
+	return false, nil
+}
+
 // Close closes the socket.
 func (s *Socket) Close() error { return callError("close", unix.Close(s.fd)) }
 

@@ -125,6 +125,9 @@ func TestTCPSocket(t *testing.T) {
 				t.Errorf("option %d is %d, %v; want %d", o.name, got, err, o.want)
 			}
 		}
+		if here, err := s.ToItself(); err != nil || !here {
+			t.Errorf("leads to this host: %v, %v", here, err)
+		}
 		if info, err := s.TCPInfo(); err != nil || info.Retransmits != 0 || info.Probes != 0 {
 			t.Errorf("%+v, %v", info, err)
 		}
