@@ -25,6 +25,10 @@ type limits struct {
 // healed is what a cut may last without being an end.
 const healed = 12 * time.Second
 
+// silent is what ssh or sshd may be stopped for: nobody can tell that from a far
+// end that is gone behind a relay, and blind-after (a minute) ends it.
+const silent = 30 * time.Second
+
 // limitsFor gives a short run short faults.
 func limitsFor(length time.Duration) limits {
 	part := length / 6
@@ -48,6 +52,7 @@ type fault struct {
 func faults() []fault {
 	stop := func(l limits) time.Duration { return l.stop }
 	sleep := func(l limits) time.Duration { return l.sleep }
+	mute := func(l limits) time.Duration { return min(l.stop, silent) }
 	loss := func(l limits) time.Duration { return l.loss }
 	cut := func(l limits) time.Duration { return l.cut }
 	far := []string{kindTCP, kindSSH}
@@ -55,8 +60,8 @@ func faults() []fault {
 	return []fault{
 		{name: "server stopped", kinds: []string{kindUnix, kindTCP, kindSSH}, longest: stop, begin: stopServer, with: other},
 		{name: "server grabbed", kinds: []string{kindUnix, kindTCP, kindSSH}, longest: stop, begin: grab, with: other},
-		{name: "ssh stopped", kinds: []string{kindSSH}, longest: stop, with: other, begin: func(l *life) (func() error, error) { return halt(l.ssh.Client) }},
-		{name: "sshd stopped", kinds: []string{kindSSH}, longest: stop, with: other, begin: func(l *life) (func() error, error) { return halt(l.ssh.Carrier) }},
+		{name: "ssh stopped", kinds: []string{kindSSH}, longest: mute, with: other, begin: func(l *life) (func() error, error) { return halt(l.ssh.Client) }},
+		{name: "sshd stopped", kinds: []string{kindSSH}, longest: mute, with: other, begin: func(l *life) (func() error, error) { return halt(l.ssh.Carrier) }},
 		{name: "loss", kinds: far, longest: loss, begin: lose, with: []string{"watcher stopped"}, link: true},
 		{name: "cut", kinds: far, longest: cut, begin: cutShort, with: []string{"watcher stopped"}, link: true},
 		{name: "watcher stopped", kinds: []string{kindUnix, kindTCP, kindSSH}, longest: sleep, begin: func(l *life) (func() error, error) { return halt(l.watcher) }},
