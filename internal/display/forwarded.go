@@ -26,7 +26,7 @@ import (
 // this display, less our own. sshd listens on both loopback addresses, and a
 // program may have chosen the other one than we did.
 func (x *x11Protocol) forwarded() error {
-	own, err := x.client.sock.LocalPort()
+	own, err := x.client.sock.Flow()
 	if err != nil {
 		return nil // another time
 	}
@@ -34,7 +34,7 @@ func (x *x11Protocol) forwarded() error {
 	for _, there := range loopbacks {
 		ours := bytes.Equal(there.ip, x.client.addr.ip)
 		err := x.connected(there.table, there.ip, func(port uint16) {
-			if ours && port == own {
+			if ours && port == own.LocalPort {
 				return
 			}
 			if o.Others < maxResident {

@@ -18,12 +18,20 @@ type Flow struct {
 	Zone                  uint32 // interface index of link-local addresses
 }
 
+// Reversed names the connection as its other end does.
+func (f Flow) Reversed() Flow {
+	f.Local, f.Remote = f.Remote, f.Local
+	f.LocalPort, f.RemotePort = f.RemotePort, f.LocalPort
+	return f
+}
+
 // FlowInfo is what the kernel knows about a connection of another process.
 type FlowInfo struct {
 	TCPInfo
 	Established bool
 	Inode       uint32        // of its socket: another one with the same addresses is another connection
 	UID         uint32        // of whoever created the socket
+	Unread      uint32        // bytes that came and that its process has not read, while it is established
 	Received    uint64        // bytes that came in order, since its beginning (kernel 4.1)
 	LastData    time.Duration // since the last of them
 	LastSent    time.Duration // since the kernel last transmitted data, anew or again
@@ -63,7 +71,7 @@ func LookFlow(f Flow) (FlowInfo, error) {
 //
 //	nlmsghdr          length 4, type 2, flags 2, sequence 4, port 4
 //	inet_diag_req_v2  family 1, protocol 1, wanted 1, 1, states 4, id 48
-//	inet_diag_msg     family 1, state 1, timer 1, 1, id 48, expires 4, 8, uid 4, inode 4
+//	inet_diag_msg     family 1, state 1, timer 1, 1, id 48, expires 4, unread 4, unsent 4, uid 4, inode 4
 //	id                local port 2, remote port 2, local 16, remote 16, interface 4, cookie 8
 const (
 	nlHeader     = 16
@@ -169,6 +177,9 @@ func (f Flow) parse(b []byte) (info FlowInfo, err error) {
 	}
 	// A connection that has no socket any more (TIME_WAIT) has no such attribute.
 	info.Established = info.Established && found
+	if info.Established {
+		info.Unread = ne.Uint32(rest[4:])
+	}
 	return info, nil
 }
 

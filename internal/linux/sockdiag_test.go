@@ -64,11 +64,14 @@ func TestLookFlow(t *testing.T) {
 			if _, err := far.Write(make([]byte, 1234)); err != nil {
 				t.Fatal(err)
 			}
+			if unread, err := LookFlow(f); err != nil || unread.Unread != 1234 {
+				t.Errorf("%+v, %v", unread, err)
+			}
 			if _, err := near.Read(make([]byte, 2000)); err != nil {
 				t.Fatal(err)
 			}
 			after, err := LookFlow(f)
-			if err != nil || after.Received != 1234 || after.Inode != before.Inode || after.Unacked != 0 {
+			if err != nil || after.Received != 1234 || after.Unread != 0 || after.Inode != before.Inode || after.Unacked != 0 {
 				t.Errorf("%+v, %v", after, err)
 			}
 			if mapped := (Flow{
@@ -132,6 +135,8 @@ func answer(f Flow, state byte, attributes ...[]byte) []byte {
 	copy(b[nlHeader+4:], id[:])
 	rest := b[nlHeader+4+diagID:]
 	ne.PutUint32(rest, 1500)
+	ne.PutUint32(rest[4:], 33)
+	ne.PutUint32(rest[8:], 44) // not sent, or not acknowledged
 	ne.PutUint32(rest[12:], 1000)
 	ne.PutUint32(rest[16:], 4711)
 	for _, a := range attributes {
@@ -155,12 +160,12 @@ func TestParseFlow(t *testing.T) {
 	old := make([]byte, 104) // tcp_info as it was before kernel 4.1
 	old[2] = 5               // retransmits
 	info, err := someFlow.parse(answer(someFlow, tcpEstablish, attribute(9, []byte{1}), attribute(diagInfo, old)))
-	want := FlowInfo{Established: true, Inode: 4711, UID: 1000, Next: 1500 * time.Millisecond}
+	want := FlowInfo{Established: true, Inode: 4711, UID: 1000, Unread: 33, Next: 1500 * time.Millisecond}
 	want.Retransmits = 5
 	if err != nil || info != want {
 		t.Errorf("%+v, %v", info, err)
 	}
-	if info, err := someFlow.parse(answer(someFlow, tcpEstablish)); err != nil || info.Established {
+	if info, err := someFlow.parse(answer(someFlow, tcpEstablish)); err != nil || info.Established || info.Unread != 0 {
 		t.Errorf("without tcp_info: %+v, %v", info, err)
 	}
 	other := someFlow

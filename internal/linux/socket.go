@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"syscall"
@@ -116,41 +117,40 @@ func (s *Socket) PeerPID() (int, error) {
 	return int(cred.Pid), nil
 }
 
-// LocalPort is the port of a TCP socket's own end (getsockname(2)).
-func (s *Socket) LocalPort() (uint16, error) {
-	name, err := unix.Getsockname(s.fd)
+// Flow names the TCP connection that the socket is one end of
+// (getsockname(2), getpeername(2)). ENOTCONN: it does not stand.
+func (s *Socket) Flow() (f Flow, err error) {
+	own, err := unix.Getsockname(s.fd)
 	if err != nil {
-		return 0, callError("getsockname", err)
+		return f, callError("getsockname", err)
 	}
-	switch own := name.(type) {
+	peer, err := unix.Getpeername(s.fd)
+	if err != nil {
+		return f, callError("getpeername", err)
+	}
+	f.Local, f.LocalPort, f.Zone = internet(own)
+	f.Remote, f.RemotePort, _ = internet(peer)
+	if f.Local == nil || f.Remote == nil {
+		return Flow{}, callError("getsockname", syscall.EAFNOSUPPORT)
+	}
+	return f, nil
+}
+
+func internet(name unix.Sockaddr) (ip []byte, port uint16, zone uint32) {
+	switch n := name.(type) {
 	case *unix.SockaddrInet4:
-		return uint16(own.Port), nil
+		return n.Addr[:], uint16(n.Port), 0
 	case *unix.SockaddrInet6:
-		return uint16(own.Port), nil
+		return n.Addr[:], uint16(n.Port), n.ZoneId
 	}
-	return 0, callError("getsockname", syscall.EAFNOSUPPORT)
+	return nil, 0, 0
 }
 
 // ToItself reports whether a TCP connection leads to the address that it comes
 // from: to this host.
 func (s *Socket) ToItself() (bool, error) {
-	from, err := unix.Getsockname(s.fd)
-	if err != nil {
-		return false, callError("getsockname", err)
-	}
-	to, err := unix.Getpeername(s.fd)
-	if err != nil {
-		return false, callError("getpeername", err)
-	}
-	switch to := to.(type) {
-	case *unix.SockaddrInet4:
-		from, ok := from.(*unix.SockaddrInet4)
-		return ok && from.Addr == to.Addr, nil
-	case *unix.SockaddrInet6:
-		from, ok := from.(*unix.SockaddrInet6)
-		return ok && from.Addr == to.Addr && from.ZoneId == to.ZoneId, nil
-	}
-	return false, nil
+	f, err := s.Flow()
+	return err == nil && bytes.Equal(f.Local, f.Remote), err
 }
 
 // Close closes the socket.
