@@ -105,6 +105,23 @@ func (c *carrier) sample() LinkSample {
 	return s
 }
 
+// unread is how much of what was sent the process at the other end, on this
+// machine, has not read. 0, too, if that cannot be known.
+func (c *client) unread() uint32 {
+	if c.sock == nil {
+		return 0
+	}
+	flow, err := c.sock.Flow()
+	if err != nil {
+		return 0
+	}
+	info, err := linux.LookFlow(flow.Reversed())
+	if err != nil {
+		return 0
+	}
+	return info.Unread
+}
+
 func linkSample(info linux.TCPInfo) LinkSample {
 	return LinkSample{
 		Known: true, Unacked: info.Unacked, Retransmits: info.Retransmits, Probes: info.Probes, RTT: info.RTT,

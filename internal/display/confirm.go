@@ -207,7 +207,7 @@ func (m *Machine) adopt(now time.Duration, a *Actions) {
 		m.notDead = true // who called listen need not be who serves
 	}
 	m.doubt, m.state = noDoubt, OK
-	m.waiting, m.stalled, m.linkError = false, false, false
+	m.waiting, m.stalled, m.linkError, m.unread, m.noOps = false, false, false, false, 0
 	m.nextPing, m.grace = now+m.th.Ping, now
 	if m.leaderGone && m.counts {
 		m.nextCount = now
@@ -302,6 +302,9 @@ func (m *Machine) words() string {
 	case OK:
 		return "it answers"
 	case BUSY:
+		if m.deaf(m.deafAt) {
+			return deafWords
+		}
 		return "no answer, but it is there" + peerWords(m.peer)
 	case SUSPECT:
 		return "no answer, and the link may be dead"

@@ -2,6 +2,9 @@ package display
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -159,4 +162,32 @@ func fake(t *testing.T, o displaytest.Options) *displaytest.Server {
 // quick are options with which unanswered questions are noticed soon.
 func quick(srv *displaytest.Server) Options {
 	return Options{Name: srv.Display(), Interval: 20 * time.Millisecond, LostAfter: 150 * time.Millisecond}
+}
+
+// relay passes on connections to a port of this host, whatever happens to one
+// side of them: the other is kept.
+func relay(t *testing.T, ip string, to int) (port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", ip+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", to))
+			if err != nil {
+				_ = a.Close()
+				continue
+			}
+			t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+			go func() { _, _ = io.Copy(a, b); _ = a.Close() }()
+			go func() { _, _ = io.Copy(b, a); _ = b.Close() }()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
 }

@@ -69,6 +69,11 @@ type Machine struct {
 	under      Link          // Carried: what is left if the carrier is not the display's
 	doubted    string        // why there is no carrier to see, or what was taken for it is none
 
+	unread     bool // sshd has not read all
+	unreadFrom time.Duration
+	deafAt     time.Duration // when it was last seen not to read
+	noOps      uint16        // since the last answer
+
 	leaderGone bool
 	leaderAt   time.Duration
 	counts     bool // clients can be counted
@@ -129,6 +134,7 @@ func (m Machine) Step(o Observation) (Machine, Actions) {
 		m.sample, m.peer = o.Link, o.Peer
 	}
 	m.overCarrier(o, &a)
+	m.hears(o, &a)
 	m.take(o, &a)
 	if !m.state.Final() {
 		m.advance(o.Now, &a)
@@ -159,7 +165,7 @@ func (m *Machine) discardAge(now time.Duration) {
 	for i := range m.resident {
 		m.resident[i].from = now
 	}
-	m.heard = now
+	m.heard, m.unreadFrom = now, now
 	if m.doubt != noDoubt {
 		m.since = now
 		m.tryFrom = now
@@ -211,7 +217,7 @@ func (m *Machine) take(o Observation, a *Actions) {
 
 // answered: the display lives.
 func (m *Machine) answered(now time.Duration, a *Actions) {
-	m.waiting = false
+	m.waiting, m.noOps = false, 0
 	m.nextPing = now + m.th.Ping
 	m.grace, m.pause = now, m.th.Prove
 	if m.doubt == silent || m.doubt == unproved {
@@ -255,7 +261,7 @@ func (m *Machine) advance(now time.Duration, a *Actions) {
 	}
 	if m.waiting && m.link == Carried && now >= m.nextNoOp {
 		// Nothing else keeps the carrier in use, and so its silence short.
-		a.NoOp = true
+		m.keepInUse(a)
 		m.nextNoOp = now + m.th.Keepalive
 	}
 	if m.doubt != noDoubt {
@@ -280,18 +286,24 @@ func (m *Machine) advance(now time.Duration, a *Actions) {
 
 // judge: no answer for some time. What else is known?
 func (m *Machine) judge(now time.Duration, a *Actions) {
-	age := now - m.asked
+	from := max(m.asked, m.deafAt)
+	age := now - from
 	m.nextLook = now + m.th.Look
 	// Something must be in flight, or a relay's link dies unnoticed. On a
 	// direct one the kernel's keepalive does the same.
 	if m.link == Relayed && now >= m.nextNoOp {
-		a.NoOp = true
+		m.keepInUse(a)
 		m.nextNoOp = now + m.th.Patience
 	}
 	switch {
+	case m.link == Relayed && m.deaf(now):
+		m.state = BUSY
 	case m.link == Relayed:
 		m.state = BLIND
-		m.nextLook = min(now+m.th.Patience, m.asked+m.th.Blind)
+		if m.unread {
+			break
+		}
+		m.nextLook = min(now+m.th.Patience, from+m.th.Blind)
 		if age >= m.th.Blind {
 			m.finish(GONE, End{
 				Reason: session.ReasonBlind, Run: true, Took: age,
@@ -322,7 +334,7 @@ func (m *Machine) judge(now time.Duration, a *Actions) {
 	if age >= m.th.Hung {
 		m.hung(age)
 	}
-	m.nextLook = min(m.nextLook, m.asked+m.th.Hung)
+	m.nextLook = min(m.nextLook, from+m.th.Hung)
 }
 
 func (m *Machine) hung(age time.Duration) {
@@ -330,33 +342,6 @@ func (m *Machine) hung(age time.Duration) {
 		Reason: session.ReasonServerGone, Run: true, Took: age,
 		Noticed: "the server is there and did not answer for " + seconds(age) + " (hung-after)",
 	})
-}
-
-// linkLives: everything sent was acknowledged. A carrier has others' data in
-// flight at any time; what counts there is that none of it had to be sent again.
-func (m *Machine) linkLives() bool {
-	s := m.sample
-	return s.Known && (s.Unacked == 0 || m.link == Carried) && s.Retransmits == 0 && s.Probes == 0
-}
-
-// quiet is for how long the link's other end said nothing, as far as that
-// counts. A carrier says nothing while it is not asked to.
-func (m *Machine) quiet(now time.Duration) time.Duration {
-	quiet := min(m.sample.Silence, now-m.grace)
-	if m.link == Carried {
-		quiet = min(quiet, now-m.asked+m.th.Keepalive)
-	}
-	return quiet
-}
-
-func (m *Machine) linkDead(now time.Duration) bool {
-	s := m.sample
-	return s.Known && m.quiet(now) >= m.th.Confirm && (m.proved() || m.link == Direct && s.Retransmits > 0)
-}
-
-// proved: so much was sent in vain that loss alone does not explain it.
-func (m *Machine) proved() bool {
-	return m.sample.Retransmits >= m.th.Retries || m.sample.Probes >= m.th.Probes
 }
 
 // due is when the next Tick is needed.

@@ -56,6 +56,10 @@ type LinkSample struct {
 	Silence     time.Duration // since the peer's kernel last acknowledged anything
 	RTT         time.Duration
 
+	// Of a relayed display, with a carrier or without: what the watcher sent
+	// and sshd has not read. 0, too, where that cannot be known.
+	Unread uint32
+
 	// Of a carrier only.
 	Vanished bool
 	Received uint64        // bytes that came

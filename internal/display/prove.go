@@ -55,10 +55,13 @@ func (m *Machine) disown(now time.Duration, why string, a *Actions) {
 // provable: the carrier lives; so does the far end if anything came of late.
 func (m *Machine) provable(now time.Duration, a *Actions) {
 	m.state = BUSY
-	at := max(m.asked, m.heard) + m.pause
+	at := max(m.asked, m.heard, m.deafAt) + m.pause
 	if now < at {
 		m.nextLook = min(m.nextLook, at)
 		return
+	}
+	if m.unread {
+		return // sshd would not take a new connection up either
 	}
 	m.doubt, m.state = unproved, CONFIRM
 	m.cause = "no answer for " + seconds(now-m.asked) + ", though the ssh connection acknowledges"
@@ -69,15 +72,17 @@ func (m *Machine) provable(now time.Duration, a *Actions) {
 func (m *Machine) prove(now time.Duration, a *Actions) bool {
 	lives, grace := m.heard > m.since, m.grace
 	switch {
-	case lives, !m.linkLives():
+	case lives, !m.linkLives(), m.deaf(now):
 		m.believe(now, a)
 		m.grace = grace // of the carrier itself nothing was said
 		if lives {
 			m.pause *= 2
+		}
+		if lives || m.deaf(now) {
 			m.state = BUSY
 		}
 		return false
-	case now >= m.since+2*m.th.LostAfter:
+	case now >= m.since+2*m.th.LostAfter && !m.unread:
 		m.finish(GONE, End{
 			Reason: session.ReasonBlind, Run: true, Took: now - m.asked,
 			Noticed: "no answer for " + seconds(now-m.asked) + "; the ssh connection acknowledges, " +

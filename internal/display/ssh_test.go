@@ -195,34 +195,6 @@ func (f *forwarded) login(dir string, how login, net, port int) {
 	f.options = Options{Name: said[1], Connection: said[2], Authority: dir + "/xauth"}
 }
 
-// relay passes on connections to a port of this host, whatever happens to one
-// side of them: the other is kept.
-func relay(t *testing.T, ip string, to int) (port int) {
-	t.Helper()
-	l, err := net.Listen("tcp", ip+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			a, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", to))
-			if err != nil {
-				_ = a.Close()
-				continue
-			}
-			t.Cleanup(func() { _, _ = a.Close(), b.Close() })
-			go func() { _, _ = io.Copy(a, b); _ = a.Close() }()
-			go func() { _, _ = io.Copy(b, a); _ = b.Close() }()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // grab makes the server answer nobody else.
 func (f *forwarded) grab() (ungrab func()) {
 	f.t.Helper()

@@ -222,3 +222,45 @@ func TestSSHNoCarrier(t *testing.T) {
 		w.over(session.ReasonBlind)
 	})
 }
+
+// The login's sshd on this host is stopped: nothing comes, whatever the far end
+// does, and that is no end.
+func TestSSHDStopped(t *testing.T) {
+	t.Parallel()
+	for i, c := range []struct {
+		name           string
+		hidden, killed bool
+	}{{"then not", false, false}, {"then killed", false, true}, {"no carrier to see", true, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := forward(t, 85+i, login{})
+			if c.hidden {
+				f.options.Connection = ""
+			}
+			w := start(t, f.options)
+			w.fault(3 * time.Second) // it works
+			if err := f.sshd.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			n := w.await(BUSY, 0)
+			w.fault(100 * time.Second)
+			if got := processState(t, f.sshd.Pid); got != 'T' {
+				t.Errorf("sshd's state %c", got)
+			}
+			if w.has(CONFIRM) {
+				t.Error("the far end was asked, through an sshd that does not read")
+			}
+			if c.killed {
+				_ = f.sshd.Kill()
+				w.over(session.ReasonServerGone)
+				return
+			}
+			if err := f.sshd.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			w.await(OK, n)
+			_ = f.ssh.Process.Kill()
+			w.over(session.ReasonServerGone)
+		})
+	}
+}

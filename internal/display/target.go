@@ -244,6 +244,9 @@ func (t *target) step(o Observation) {
 			o.Link = t.cur.sample()
 		}
 	}
+	if timely && t.cur != nil && t.machine.relayed() && t.machine.Watching() {
+		o.Link.Unread = t.cur.unread()
+	}
 	var a Actions
 	t.machine, a = t.machine.Step(o)
 	t.act(a)

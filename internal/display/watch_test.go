@@ -3,8 +3,10 @@ package display
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -161,7 +163,12 @@ func TestBehindRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = srv.Close() })
+	number, err := strconv.Atoi(strings.TrimPrefix(srv.Display(), "127.0.0.1:"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	o := quick(srv)
+	o.Name = fmt.Sprintf("localhost:%d", relay(t, "127.0.0.1", number+6000)-6000)
 	o.BlindAfter = time.Second
 	w := start(t, o)
 	srv.SetMode(displaytest.Frozen)
@@ -171,6 +178,30 @@ func TestBehindRelay(t *testing.T) {
 	w.alive()
 	srv.SetMode(displaytest.Frozen)
 	w.over(session.ReasonBlind)
+}
+
+// What is at the other end of the port does not read: that is seen, and no end.
+func TestDeafRelay(t *testing.T) {
+	srv, err := displaytest.StartTCP("127.0.0.1:0", displaytest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Close() })
+	o := quick(srv)
+	o.BlindAfter = time.Second
+	w := start(t, o)
+	srv.SetMode(displaytest.Frozen) // it takes one request, and no other
+	n := w.await(BUSY, 0)
+	w.Probe(3 * o.BlindAfter)
+	<-w.done
+	if !errors.Is(w.err, ErrAlive) {
+		t.Fatalf("%+v, %v", w.end, w.err)
+	}
+	w.run()
+	srv.SetMode(displaytest.Healthy)
+	w.await(OK, n)
+	srv.PullCable()
+	w.over(session.ReasonServerGone)
 }
 
 func TestTwoWatchers(t *testing.T) {

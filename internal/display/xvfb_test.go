@@ -102,9 +102,14 @@ func (v *xvfb) signal(s os.Signal) {
 // state is the server's process state, as in proc(5).
 func (v *xvfb) state() byte {
 	v.t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.cmd.Process.Pid))
+	return processState(v.t, v.cmd.Process.Pid)
+}
+
+func processState(t *testing.T, pid int) byte {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		v.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return stat[bytes.LastIndexByte(stat, ')')+2]
 }
