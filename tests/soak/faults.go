@@ -25,9 +25,9 @@ type limits struct {
 // healed is what a cut may last without being an end.
 const healed = 12 * time.Second
 
-// silent is what ssh or sshd may be stopped for: nobody can tell that from a far
-// end that is gone behind a relay, and blind-after (a minute) ends it.
-const silent = 30 * time.Second
+// silent is what the user's ssh may be stopped for: nobody can tell that from a
+// far end that is gone behind a relay, and blind-after (a minute) ends it.
+const silent = 45 * time.Second
 
 // limitsFor gives a short run short faults.
 func limitsFor(length time.Duration) limits {
@@ -61,7 +61,7 @@ func faults() []fault {
 		{name: "server stopped", kinds: []string{kindUnix, kindTCP, kindSSH}, longest: stop, begin: stopServer, with: other},
 		{name: "server grabbed", kinds: []string{kindUnix, kindTCP, kindSSH}, longest: stop, begin: grab, with: other},
 		{name: "ssh stopped", kinds: []string{kindSSH}, longest: mute, with: other, begin: func(l *life) (func() error, error) { return halt(l.ssh.Client) }},
-		{name: "sshd stopped", kinds: []string{kindSSH}, longest: mute, with: other, begin: func(l *life) (func() error, error) { return halt(l.ssh.Carrier) }},
+		{name: "sshd stopped", kinds: []string{kindSSH}, longest: stop, with: other, begin: func(l *life) (func() error, error) { return halt(l.ssh.Carrier) }},
 		{name: "loss", kinds: far, longest: loss, begin: lose, with: []string{"watcher stopped"}, link: true},
 		{name: "cut", kinds: far, longest: cut, begin: cutShort, with: []string{"watcher stopped"}, link: true},
 		{name: "watcher stopped", kinds: []string{kindUnix, kindTCP, kindSSH}, longest: sleep, begin: func(l *life) (func() error, error) { return halt(l.watcher) }},
