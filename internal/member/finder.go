@@ -2,9 +2,7 @@ package member
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"syscall"
 
 	"xexit/internal/proc"
 	"xexit/internal/registry"
@@ -50,6 +48,11 @@ type Finder struct {
 	strangers []stranger // of the listing, not read yet
 	second    *proc.FS   // for the second reader of strangers
 
+	held    []*record // of this pass, with a reference that nobody asked for yet
+	room    int       // how many more may be
+	most    int       // above all descriptors that references may have
+	starved error     // why no reference could be opened in this pass, if so
+
 	low    int     // of the numbers that were gone in the round, and
 	high   int     // the greatest one
 	newer  []entry // of the round
@@ -73,8 +76,9 @@ type record struct {
 	pass  uint64 // that saw it last
 
 	ref      *proc.Ref
-	refError error // why there is none
-	told     bool  // why.String of ruled is in text
+	held     *proc.Ref // opened before all was read, in this pass, of what may become a member
+	refError error     // why there is none
+	told     bool      // why.String of ruled is in text
 	ruled    ruling
 	text     string
 	blocked  *envJob // which is stuck in its environment
@@ -115,6 +119,7 @@ func (f *Finder) SetOthers(others []registry.Entry) { f.t.Others = others }
 
 // Close closes all references that Full has handed out.
 func (f *Finder) Close() {
+	f.letGo()
 	for _, r := range f.refs {
 		_ = r.Close()
 	}
@@ -129,6 +134,7 @@ func (f *Finder) Close() {
 // that of a /proc that cannot be listed; what was found until then counts.
 func (f *Finder) Full(ctx context.Context) (Pass, error) {
 	last, lastErr := f.fs.LastPID()
+	f.makeRoom()
 	f.low, f.high = last, 0
 	if err := f.first(ctx); err != nil {
 		return f.finish(false), err
@@ -234,77 +240,10 @@ func (f *Finder) round(ctx context.Context, base int) (last int, wrapped bool, e
 	return last, false, nil
 }
 
-// take makes members of those from an index on that were found to belong: the
-// reference first, then everything is read and decided again, then the
-// process is asked whether it still is there.
-func (f *Finder) take(ctx context.Context, from int) {
-	f.queue = f.queue[:0]
-	decide := false
-	for i := from; i < len(f.order); i++ {
-		r := f.order[i]
-		if r.Known != 0 || !f.class.rulings[i].member() {
-			continue
-		}
-		decide = true
-		if f.refer(r) {
-			f.queue = append(f.queue, r)
-		}
-	}
-	if !decide {
-		return
-	}
-	if err := f.environments(ctx, f.queue); err != nil {
-		f.now.Unknown++ // and so not clean; the caller meets the error again
-	}
-	f.class.again(from)
-	for i := from; i < len(f.order); i++ {
-		r := f.order[i]
-		if r.ref == nil || r.Known != 0 {
-			continue
-		}
-		ruled := &f.class.rulings[i]
-		if r.Dead || !ruled.member() || r.ref.Signal(0) != nil {
-			_ = r.ref.Close()
-			r.ref = nil
-			f.gone(r.ID.PID) // it changed under our eyes: look again
-			continue
-		}
-		r.Known = ruled.evidence
-		f.past[r.ID] = struct{}{}
-		f.refs = append(f.refs, r.ref)
-		f.now.Fresh++
-	}
-}
-
-// refer opens the reference of r and reads again what its membership rests on.
-func (f *Finder) refer(r *record) bool {
-	ref, err := f.fs.Open(r.ID.PID)
-	r.refError = nil
-	switch {
-	case err == nil && ref.ID() == r.ID:
-		if f.readAgain(r) {
-			r.ref = ref
-			return true
-		}
-		_ = ref.Close()
-	case err == nil:
-		_ = ref.Close()
-		r.Dead = true
-		f.gone(r.ID.PID)
-	case errors.Is(err, proc.ErrGone):
-		r.Dead = true
-		f.gone(r.ID.PID)
-	case errors.Is(err, syscall.EPERM):
-		r.Denied = true
-	default: // no descriptor left, most likely
-		r.refError = err
-		f.now.Unknown++
-	}
-	return false
-}
-
 // finish makes the findings of the pass.
 func (f *Finder) finish(clean bool) Pass {
+	f.letGo()
+	f.room = 0
 	for i, r := range f.order {
 		if i >= len(f.class.rulings) {
 			break // the pass ended early

@@ -102,8 +102,8 @@ type Finding struct {
 	InScope bool
 
 	// Ref is set for members that Full has found, and for nothing else. The
-	// pidfd was opened first, then the evidence was read again, then signal 0
-	// went through: the evidence is that of the process behind the pidfd. It
+	// pidfd was opened first, then the evidence was read, then signal 0 went
+	// through: the evidence is that of the process behind the pidfd. It
 	// is the same *proc.Ref for the same process as long as the Finder lives.
 	// Whoever has no more use for it may close it: the process is dead to the
 	// Finder then.

@@ -46,12 +46,12 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 	if r == nil {
 		r = &record{}
 	}
-	if err := f.fs.ReadStat(pid, &r.stat); err != nil {
+	if err := f.readStat(r, pid, listed || f.t.Bound.hasUID(owner)); err != nil {
 		f.failed(pid, err)
 		return nil
 	}
 	if r.ID != r.stat.ID() {
-		*r = record{stat: r.stat}
+		*r = record{stat: r.stat, held: r.held}
 	}
 	r.copyStat()
 	r.exact = r.exact && r.owner == owner
@@ -131,28 +131,6 @@ func (f *Finder) readNear(r *record) error {
 		r.Cgroup = string(group)
 	}
 	return nil
-}
-
-// readAgain reads everything but the environment a second time, while a pidfd
-// holds the process, and reports whether it still is there.
-func (f *Finder) readAgain(r *record) bool {
-	err := f.fs.ReadStat(r.ID.PID, &r.stat)
-	if err == nil && r.stat.ID() != r.ID {
-		err = proc.ErrGone
-	}
-	if err == nil {
-		r.copyStat()
-		err = f.readUID(r, true)
-	}
-	if err == nil {
-		err = f.readNear(r)
-	}
-	if err != nil {
-		r.Dead = errors.Is(err, proc.ErrGone)
-		f.failed(r.ID.PID, err)
-		return false
-	}
-	return true
 }
 
 // readOutside reads of a process that belongs, but is out of reach, what

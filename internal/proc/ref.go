@@ -26,6 +26,24 @@ var ErrClosed = errors.New("reference is closed")
 // ErrGone: there is none, or no longer. An error that is EPERM: it exists, but
 // kill(2) is not for us.
 func (fs *FS) Open(pid int) (*Ref, error) {
+	var stat Stat
+	ref, err := fs.Hold(pid, &stat)
+	if err != nil {
+		return nil, err
+	}
+	if err := ref.Signal(0); err != nil {
+		_ = ref.Close()
+		return nil, err
+	}
+	return ref, nil
+}
+
+// Hold is the first half of Open: what it reads into s, and whatever is read of
+// pid afterwards, is of the process behind the reference if a Signal after
+// that goes through or is refused with EPERM. Until then it may be of another
+// process, and the reference must not be used for more. On ErrGone there is
+// no such process; other errors are of the descriptor table, mostly.
+func (fs *FS) Hold(pid int, s *Stat) (*Ref, error) {
 	fd, err := linux.OpenPidFD(pid)
 	if err != nil {
 		if errors.Is(err, syscall.ESRCH) {
@@ -33,18 +51,14 @@ func (fs *FS) Open(pid int) (*Ref, error) {
 		}
 		return nil, fmt.Errorf("open reference to %d: %w", pid, err)
 	}
-	stat, err := fs.Stat(pid)
-	if err == nil {
-		err = fd.Signal(0)
-	}
-	if err != nil {
+	if err := fs.ReadStat(pid, s); err != nil {
 		_ = fd.Close()
-		if errors.Is(err, syscall.ESRCH) {
+		if errors.Is(err, ErrGone) {
 			return nil, ErrGone
 		}
 		return nil, fmt.Errorf("open reference to %d: %w", pid, err)
 	}
-	return &Ref{id: stat.ID(), fd: fd}, nil
+	return &Ref{id: s.ID(), fd: fd}, nil
 }
 
 // ID is the identity of the process.
