@@ -6,8 +6,10 @@ import (
 )
 
 // seizePatience bounds the wait for a group to die or to freeze: what sits in
-// the kernel does neither, and must not hold up the end of the others.
-const seizePatience = time.Second
+// the kernel does neither, and must not hold up the end of the others. Nor does
+// cgroup.kill end a process whose first thread is gone (seen on kernel 6.18: it
+// signals that thread, not the process).
+const seizePatience = 200 * time.Millisecond
 
 // seizeGroup takes the group out of the race: it is killed if nobody in it is
 // to be spared, else frozen until thawGroup. If neither can be, its processes
@@ -32,8 +34,7 @@ func (r *run) seizeGroup() {
 	}
 	for _, p := range r.order {
 		if p.in && p.waitedFor() && !p.killed {
-			p.killed = true
-			p.signals = append(p.signals, "KILL")
+			p.signals = append(p.signals, "KILL") // and another one if it does not die of this
 		}
 	}
 }
