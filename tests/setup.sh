@@ -14,6 +14,8 @@ need Xvnc tigervnc-standalone-server
 need Xwayland xwayland
 need weston weston
 need systemd-analyze systemd
+need systemd-nspawn systemd-container
+need debootstrap debootstrap
 need xprop x11-utils
 need xset x11-xserver-utils
 need xauth xauth

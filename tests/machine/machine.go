@@ -33,8 +33,11 @@ const Guard = 60 * time.Second
 type Machine struct {
 	base  string
 	init  *exec.Cmd
+	first int // the host's number of the machine's first process
 	stdin io.Closer
+	halt  func() error // nil: the end of stdin is enough
 
+	starting  sync.Mutex // an X server: see displayNumber
 	laying    sync.Mutex
 	terminals map[string]*Terminal // by name
 	serving   bool                 // sshd runs
@@ -65,17 +68,13 @@ func Start(stage, base string) (*Machine, error) {
 	if err := m.init.Start(); err != nil {
 		return nil, fmt.Errorf("start a machine: %w", err)
 	}
+	m.first = m.init.Process.Pid
 	if err := m.WaitFile(RootSocket); err != nil {
 		return nil, errors.Join(err, m.Stop())
 	}
-	m.announce, err = net.ListenUnix("unix", &net.UnixAddr{Name: m.Path(Announce), Net: "unix"})
-	if err != nil {
+	if err := m.hear(); err != nil {
 		return nil, errors.Join(err, m.Stop())
 	}
-	if err := os.Chmod(m.Path(Announce), 0o777); err != nil {
-		return nil, errors.Join(err, m.Stop())
-	}
-	go m.listen()
 	return m, nil
 }
 
@@ -84,8 +83,13 @@ func (m *Machine) Stop() error {
 	if m.announce != nil {
 		_ = m.announce.Close()
 	}
-	_ = m.stdin.Close() // its first process sees the end of file, and all others die with it
-	err := m.init.Wait()
+	var err error
+	if m.halt != nil {
+		err = m.halt()
+	} else {
+		_ = m.stdin.Close() // its first process sees the end of file, and all others die with it
+		err = m.init.Wait()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, refs := range m.known {
@@ -99,7 +103,7 @@ func (m *Machine) Stop() error {
 // Path is where the host finds a path of the machine. It follows symbolic
 // links of the host: use it for plain paths.
 func (m *Machine) Path(inside string) string {
-	return filepath.Join("/proc", strconv.Itoa(m.init.Process.Pid), "root", inside)
+	return filepath.Join("/proc", strconv.Itoa(m.first), "root", inside)
 }
 
 // WaitFile returns once the path exists inside the machine.

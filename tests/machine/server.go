@@ -56,7 +56,12 @@ func (m *Machine) xvfb(name, user string, t *Terminal, args []string) (*Server, 
 
 // displayNumber starts the server and reads what it says to -displayfd, which
 // it does when it is ready.
+//
+// One at a time: servers of the same number in different network namespaces
+// would take away each other's /tmp/server-N.xkm.
 func (m *Machine) displayNumber(r agent.Request, s *Server) (string, error) {
+	m.starting.Lock()
+	defer m.starting.Unlock()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return "", err

@@ -188,6 +188,9 @@ func (m *Machine) Registered(s *Session) map[string]string {
 	return nil
 }
 
+// Getenv is a variable in the environment of a session's first program.
+func (m *Machine) Getenv(s *Session, name string) string { return m.getenv(s.Leader.PID, name) }
+
 func (m *Machine) getenv(pid int, name string) string {
 	text, _ := os.ReadFile(m.Path(fmt.Sprintf("/proc/%d/environ", pid)))
 	for entry := range strings.SplitSeq(string(text), "\x00") {

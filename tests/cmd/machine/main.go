@@ -8,9 +8,11 @@
 //	machine stamp FILE      write the monotonic time of its own start, in nanoseconds
 //	machine relay FROM TO   pass TCP connections on, byte for byte
 //	machine hang DIR        mount a file system on DIR that never answers
+//	machine wedge DIR       the same, and who asks it cannot even be killed
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +51,9 @@ func run(args []string) error {
 	case len(args) == 3 && args[0] == "relay":
 		return relay(args[1], args[2])
 	case len(args) == 2 && args[0] == "hang":
-		return hang(args[1])
+		return hang(args[1], false)
+	case len(args) == 2 && args[0] == "wedge":
+		return hang(args[1], true)
 	}
 	return fmt.Errorf("unknown arguments %q", args)
 }
@@ -107,7 +111,9 @@ func stamp(name string) error {
 
 // hang mounts a FUSE file system whose server reads no request: every access
 // blocks until the caller is killed, as on an NFS server that went away.
-func hang(dir string) error {
+// With hard it takes the requests and keeps them: whoever waits for an answer
+// then does so whatever signal comes (fuse(4)).
+func hang(dir string, hard bool) error {
 	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -116,7 +122,37 @@ func hang(dir string) error {
 	if err := syscall.Mount("hung", dir, "fuse", 0, options); err != nil {
 		return err
 	}
+	if hard {
+		if err := greet(int(fuse.Fd())); err != nil {
+			return err
+		}
+		go func() {
+			request := make([]byte, 1<<18)
+			for {
+				if _, err := syscall.Read(int(fuse.Fd()), request); err != nil {
+					return
+				}
+			}
+		}()
+	}
 	fmt.Println("hanging")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return fuse.Close()
+}
+
+// greet answers the first request, FUSE_INIT, with protocol 7.31.
+func greet(fuse int) error {
+	request := make([]byte, 1<<18)
+	if _, err := syscall.Read(fuse, request); err != nil {
+		return fmt.Errorf("read FUSE_INIT: %w", err)
+	}
+	reply := make([]byte, 16+64)
+	ne := binary.NativeEndian
+	ne.PutUint32(reply, uint32(len(reply)))
+	copy(reply[8:16], request[8:16]) // whose answer it is
+	ne.PutUint32(reply[16:], 7)
+	ne.PutUint32(reply[20:], 31)
+	ne.PutUint32(reply[36:], 4096) // max_write
+	_, err := syscall.Write(fuse, reply)
+	return err
 }
