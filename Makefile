@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm test-display soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm gauntlet test-display soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -111,6 +111,7 @@ test: setup static $(SUM)
 setup:
 	@bash tests/setup.sh
 	@bash tests/vm/kernel.sh
+	@bash tests/image.sh
 
 # Tests that let real seconds pass on real servers carry the build tag realtime.
 # They wait, so many fit on few cores.
@@ -130,6 +131,11 @@ scenarios: build $(SUM)
 vm: build $(SUM)
 	@echo '== emulated machine'
 	@$(SUM) -C tests -count 1 -timeout 20m ./vm
+
+# Every way to outlive a session against xexit and its rivals. The scenarios run
+# it without the rivals.
+gauntlet: build
+	@cd tests && go run ./cmd/gauntlet -o ../docs/gauntlet.md
 
 # Every kind of display, every kind of fault: one line a cell, which can be
 # followed in bin/matrix.txt. It has its own idea of how much to do at once.
