@@ -10,8 +10,9 @@ import (
 // doubtBroken: the connection is gone; only a new one can tell more.
 func (m *Machine) doubtBroken(now time.Duration, cause string, linkError bool, a *Actions) {
 	if m.doubt == noDoubt {
-		m.since, m.nextTry = now, now+m.flapped(now)
+		m.since = now
 	}
+	m.nextTry = now + m.flapped(now) // a silent carrier had no try coming
 	m.doubt, m.state = broken, CONFIRM
 	m.cause, m.linkError = cause, linkError
 	m.tries, m.stalled = 0, false
