@@ -83,8 +83,11 @@ func (c *client) dial() (err error) {
 		return err
 	}
 	c.connected = !pending
-	if c.link == Local {
+	switch c.link {
+	case Local:
 		c.server, _ = c.sock.PeerPID() // in no pid namespace of ours: 0
+	case Relayed:
+		_ = c.sock.SetClass(watcherClass) // without it, this counts as a program for other watchers
 	}
 	return nil
 }

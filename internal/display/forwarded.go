@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"xexit/internal/linux"
 )
 
 // Who is on a display that sshd forwards? Its server cannot tell: it is the
@@ -20,11 +22,16 @@ import (
 //	program ──┼── localhost:6010, sshd ══ ssh ── X server ── the terminal's own programs
 //	watcher ──┘
 //
-// One watcher is not told from another here, and counts as a program for it.
+// Watchers know each other by the traffic class of their connections, which
+// matters to nobody on a loopback interface.
+
+// watcherClass is a code point of the experimental ones (RFC 2474, pool 2):
+// what a program would not choose.
+const watcherClass = 0x17 << 2
 
 // forwarded counts the connections to the port at which sshd takes clients of
-// this display, less our own. sshd listens on both loopback addresses, and a
-// program may have chosen the other one than we did.
+// this display, less those of watchers. sshd listens on both loopback addresses,
+// and a program may have chosen the other one than we did.
 func (x *x11Protocol) forwarded() error {
 	own, err := x.client.sock.Flow()
 	if err != nil {
@@ -34,7 +41,7 @@ func (x *x11Protocol) forwarded() error {
 	for _, there := range loopbacks {
 		ours := bytes.Equal(there.ip, x.client.addr.ip)
 		err := x.connected(there.table, there.ip, func(port uint16) {
-			if ours && port == own.LocalPort {
+			if ours && port == own.LocalPort || o.Others < maxResident && x.isWatcher(there.ip, port) {
 				return
 			}
 			if o.Others < maxResident {
@@ -48,6 +55,13 @@ func (x *x11Protocol) forwarded() error {
 		}
 	}
 	return x.client.tell(o)
+}
+
+// isWatcher reports whether the connection from port at ip is a watcher's.
+// Where the kernel does not tell, it is a program's.
+func (x *x11Protocol) isWatcher(ip []byte, port uint16) bool {
+	info, err := linux.LookFlow(linux.Flow{Local: ip, LocalPort: port, Remote: ip, RemotePort: x.client.addr.port})
+	return err == nil && info.Class == watcherClass
 }
 
 // loopbacks are what localhost may mean. An IPv6 socket may hold a connection of

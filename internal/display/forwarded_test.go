@@ -60,7 +60,8 @@ func TestSocketName(t *testing.T) {
 }
 
 // A logout from a forwarded display: whoever else is on the terminal's server
-// does not count, and that it does not tell who is does no harm either.
+// does not count, and that it does not tell who is does no harm either. Nor
+// does another watcher count, whose session goes on.
 func TestLogoutFromForwarded(t *testing.T) {
 	for _, address := range []string{"127.0.0.1", "::1"} {
 		for _, blind := range []bool{false, true} {
@@ -94,6 +95,7 @@ func logoutFrom(t *testing.T, ours, programs string, blind bool) {
 	leader, exit := child(t)
 	o := quick(srv)
 	o.LeaderPidFD = leader.FD()
+	another := start(t, quick(srv))
 	w := start(t, o)
 	program, err := net.Dial("tcp", address)
 	if err != nil {
@@ -110,4 +112,5 @@ func logoutFrom(t *testing.T, ours, programs string, blind bool) {
 	if e := w.over(session.ReasonLogout); !strings.Contains(e.Noticed, "leader") {
 		t.Errorf("%s, %s: %+v", ours, programs, e)
 	}
+	another.alive()
 }

@@ -32,6 +32,7 @@ type FlowInfo struct {
 	Inode       uint32        // of its socket: another one with the same addresses is another connection
 	UID         uint32        // of whoever created the socket
 	Unread      uint32        // bytes that came and that its process has not read, while it is established
+	Class       uint8         // as Socket.SetClass has set it
 	Received    uint64        // bytes that came in order, since its beginning (kernel 4.1)
 	LastData    time.Duration // since the last of them
 	LastSent    time.Duration // since the kernel last transmitted data, anew or again
@@ -79,6 +80,8 @@ const (
 	diagRequest  = nlHeader + 8 + diagID
 	diagAnswer   = nlHeader + 4 + diagID + 20
 	diagInfo     = 2 // INET_DIAG_INFO, an attribute: struct tcp_info
+	diagTOS      = 5 // INET_DIAG_TOS: a byte
+	diagTClass   = 6 // INET_DIAG_TCLASS: the same of IPv6
 	tcpEstablish = 1
 	timerRetrans = 1 // inet_diag_msg.timer: expires is that of a retransmission
 )
@@ -93,7 +96,7 @@ func (f Flow) request() ([]byte, error) {
 	ne.PutUint32(b[0:], diagRequest)
 	ne.PutUint16(b[4:], unix.SOCK_DIAG_BY_FAMILY)
 	ne.PutUint16(b[6:], unix.NLM_F_REQUEST)
-	b[16], b[17], b[18] = family, unix.IPPROTO_TCP, 1<<(diagInfo-1)
+	b[16], b[17], b[18] = family, unix.IPPROTO_TCP, 1<<(diagInfo-1)|1<<(diagTOS-1)|1<<(diagTClass-1)
 	ne.PutUint32(b[20:], ^uint32(0)) // whatever its state
 	copy(b[24:], id[:])
 	return b, nil
@@ -169,9 +172,12 @@ func (f Flow) parse(b []byte) (info FlowInfo, err error) {
 		if length < 4 || length > len(a) {
 			return FlowInfo{}, errDiagAnswer
 		}
-		if kind == diagInfo {
+		switch {
+		case kind == diagInfo:
 			info.read(a[4:length])
 			found = true
+		case (kind == diagTOS || kind == diagTClass) && length > 4:
+			info.Class |= a[4] // the other one is 0
 		}
 		a = a[min((length+3)&^3, len(a)):]
 	}

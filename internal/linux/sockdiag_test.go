@@ -97,6 +97,39 @@ func TestLookFlow(t *testing.T) {
 	}
 }
 
+// What one process sets on its connection, another one can read.
+func TestFlowClass(t *testing.T) {
+	for _, ip := range []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback} {
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		s, _, err := DialTCP(ip, 0, uint16(l.Addr().(*net.TCPAddr).Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		far, err := l.AcceptTCP()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer far.Close()
+		f, err := s.Flow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, class := range []uint8{0, 0x5c} {
+			if err := s.SetClass(class); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := LookFlow(f); err != nil || !info.Established || info.Class != class {
+				t.Errorf("%s: %+v, %v; want class %#x", ip, info, err, class)
+			}
+		}
+	}
+}
+
 // No connection, although somebody listens there: the kernel names the listener
 // then.
 func TestLookFlowNone(t *testing.T) {

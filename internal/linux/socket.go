@@ -146,6 +146,20 @@ func internet(name unix.Sockaddr) (ip []byte, port uint16, zone uint32) {
 	return nil, 0, 0
 }
 
+// SetClass sets the traffic class of a TCP connection (IP_TOS of ip(7),
+// IPV6_TCLASS of ipv6(7)), whose two lowest bits are the kernel's. Anyone can
+// see it, see LookFlow.
+func (s *Socket) SetClass(class uint8) error {
+	own, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return callError("getsockname", err)
+	}
+	if _, is4 := own.(*unix.SockaddrInet4); is4 {
+		return callError("setsockopt IP_TOS", unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_TOS, int(class)))
+	}
+	return callError("setsockopt IPV6_TCLASS", unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int(class)))
+}
+
 // ToItself reports whether a TCP connection leads to the address that it comes
 // from: to this host.
 func (s *Socket) ToItself() (bool, error) {
