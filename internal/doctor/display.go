@@ -56,8 +56,12 @@ func (s Sight) findings(watched bool) []Finding {
 	case Refused:
 		list = append(list, problem("display.refused", "refuses this shell: "+s.Why, "a watcher that starts from here would be refused too", s.Remedy))
 	case Nobody:
+		variable := "DISPLAY"
+		if s.Link == LinkWayland {
+			variable = "WAYLAND_DISPLAY"
+		}
 		list = append(list, problem("display.nobody", "does not answer: "+s.Why, "there is no display of that name now",
-			"correct DISPLAY; a shell of tmux or screen may have outlived its session"))
+			"correct "+variable+"; a shell of tmux or screen may have outlived its session"))
 	}
 	return list
 }

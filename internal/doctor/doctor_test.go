@@ -131,6 +131,9 @@ func TestFindings(t *testing.T) {
 		{"nobody", func(_ *doctor.Facts, s *doctor.Session) {
 			s.Sight.Answer, s.Sight.Why = doctor.Nobody, "connection refused"
 		}, "display.nobody", doctor.Problem, "connection refused", "correct DISPLAY"},
+		{"no compositor", func(_ *doctor.Facts, s *doctor.Session) {
+			s.Sight.Link, s.Sight.Answer, s.Sight.Why = doctor.LinkWayland, doctor.Nobody, "no such file or directory"
+		}, "display.nobody", doctor.Problem, "no such file", "correct WAYLAND_DISPLAY"},
 		{"no X-Resource", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Countable = false }, "display.uncounted", doctor.Note, "X-Resource", "nothing, if"},
 		{"LTSP_XEXIT", func(_ *doctor.Facts, s *doctor.Session) { s.Sight.Command = "EXIT" }, "display.command", doctor.Problem, "LTSP_XEXIT=EXIT", "xprop -root -remove LTSP_XEXIT"},
 
