@@ -137,10 +137,6 @@ type Facts struct {
 	NoCarrier  string // Relayed: why no ssh connection tells of the link
 }
 
-// FarEnd reports whether a far end that lives can be told from one that does
-// not, when it does not answer.
-func (f Facts) FarEnd() bool { return f.Link != Relayed }
-
 // Facts tells what Open found and Run has learnt since. Not while Run is under
 // way.
 func (w *Watch) Facts() Facts {

@@ -18,7 +18,6 @@ const (
 	Red    Colour = "31"
 	Green  Colour = "32"
 	Yellow Colour = "33"
-	Blue   Colour = "34"
 )
 
 // Style paints text, or leaves it alone. The zero value paints nothing.

@@ -31,9 +31,8 @@ const (
 
 // Atoms that are the same on every server.
 const (
-	AtomAny      uint32 = 0
-	AtomCardinal uint32 = 6
-	AtomString   uint32 = 31
+	AtomAny    uint32 = 0
+	AtomString uint32 = 31
 )
 
 // pad4 is n rounded up to whole words.
