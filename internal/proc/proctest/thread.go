@@ -2,6 +2,7 @@ package proctest
 
 import (
 	"runtime"
+	"runtime/debug"
 	"syscall"
 )
 
@@ -9,6 +10,11 @@ import (
 // running: the process then looks like a zombie (state Z) and is none. It
 // does not return until the process is to end.
 func exitFirstThread() {
+	// The thread takes to its grave the processor of the scheduler that it ran
+	// on. On a machine with one CPU there is only one: more are needed. From
+	// then on the world cannot be stopped, so there must be no reason to.
+	runtime.GOMAXPROCS(4)
+	debug.SetGCPercent(-1)
 	// A goroutine that is locked to the first thread can end it; on any
 	// other thread the call would be of no use. RunIfChild runs in the main
 	// goroutine, which may be anywhere: try threads until one is the first.
