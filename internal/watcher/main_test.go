@@ -115,7 +115,8 @@ type fixture struct {
 	runtime string
 	display string
 	env     []string
-	said    *bufio.Reader // what came through the fifo
+	pipe    *os.File      // the fifo
+	said    *bufio.Reader // what came through it
 	fifo    string
 	uid     int // -1: ours
 }
@@ -141,10 +142,8 @@ func newFixture(t *testing.T, display string) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = file.Close() })
-	if err := file.SetReadDeadline(time.Now().Add(hangGuard)); err != nil {
-		t.Fatal(err)
-	}
-	f.said = bufio.NewReader(file)
+	f.pipe, f.said = file, bufio.NewReader(file)
+	f.guard()
 	f.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + f.dir, "LOGNAME=tester",
 		"GORACE=atexit_sleep_ms=0", "XDG_RUNTIME_DIR=" + f.runtime, "SAID=" + f.fifo, "FAKE_MAIN_LOG=" + f.fifo,
@@ -247,11 +246,20 @@ func (f *fixture) sessions() []registry.Listed {
 // line is the next thing said.
 func (f *fixture) line() string {
 	f.t.Helper()
+	f.guard()
 	line, err := f.said.ReadString('\n')
 	if err != nil {
 		f.t.Fatalf("nothing was said: %v", err)
 	}
 	return strings.TrimSuffix(line, "\n")
+}
+
+// guard bounds the next wait for something to be said.
+func (f *fixture) guard() {
+	f.t.Helper()
+	if err := f.pipe.SetReadDeadline(time.Now().Add(hangGuard)); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // lines is what is said up to a line "end".

@@ -77,6 +77,7 @@ func (f *fixture) startSession(args ...string) (end func() int, e registry.Entry
 	}
 	f.t.Cleanup(func() { _ = cmd.Process.Kill() })
 	// It is registered before CMD starts, and CMD speaks first.
+	f.guard()
 	if _, err := f.said.Peek(1); err != nil {
 		f.t.Fatal(err)
 	}

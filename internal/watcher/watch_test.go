@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"xexit/internal/registry"
 )
 
@@ -297,10 +299,35 @@ func TestProgramAndItsWatcher(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "line 1999") {
 			t.Errorf("output: %d bytes, %v", len(out), err)
 		}
+		f.unlocked(e)
 		if all := f.sessions(); len(all) != 1 || all[0].Live {
 			t.Errorf("its session counts as alive: %+v", all)
 		}
 	})
+}
+
+// unlocked waits until nobody has the lock of a session whose watcher was
+// ended: the record that it was about to start shares its descriptors up to
+// its execve.
+func (f *fixture) unlocked(e registry.Entry) {
+	f.t.Helper()
+	lock, err := os.Open(filepath.Join(f.runtime, "xexit", string(e.ID)+".lock"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		defer func() { _ = lock.Close() }()
+		got <- unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+	}()
+	select {
+	case err := <-got:
+		if err != nil {
+			f.t.Fatal(err)
+		}
+	case <-time.After(hangGuard):
+		f.t.Fatal("somebody holds the session's lock")
+	}
 }
 
 func TestEndedBefore(t *testing.T) {
