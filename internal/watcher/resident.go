@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -103,16 +102,15 @@ func (r *resident) main() int {
 	r.signals = make(chan os.Signal, 4)
 	// With a handler of ours PROGRAM gets the default of each, also of those
 	// that a shell ignores for what it runs in the background.
-	signal.Notify(r.signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
-	defer signal.Stop(r.signals)
+	if err := linux.Signals(r.signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT); err != nil {
+		return r.fail(err)
+	}
 	return r.run(context.Background())
 }
 
 func (r *resident) run(ctx context.Context) int {
 	if err := r.prepare(); err != nil {
-		r.report.failf("%v", err)
-		r.word(wordFailed, err.Error())
-		return exitFailed
+		return r.fail(err)
 	}
 	defer r.release() // again, where it has not been yet
 	if err := r.register(); err != nil {
@@ -135,6 +133,13 @@ func (r *resident) run(ctx context.Context) int {
 		return exitDone
 	}
 	return r.ended(end)
+}
+
+// fail says why nothing can be watched.
+func (r *resident) fail(err error) int {
+	r.report.failf("%v", err)
+	r.word(wordFailed, err.Error())
+	return exitFailed
 }
 
 // name is the session for people.
