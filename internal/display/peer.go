@@ -3,7 +3,6 @@ package display
 import (
 	"bytes"
 	"errors"
-	"os"
 	"strconv"
 	"syscall"
 
@@ -79,7 +78,8 @@ func (p *peer) look() Peer {
 	if dead(p.fd) {
 		return PeerDead
 	}
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	var room [128]byte // for the name, of at most 64 bytes, and the state
+	stat, err := linux.ReadSmall("/proc/"+strconv.Itoa(p.pid)+"/stat", room[:])
 	if err != nil {
 		return PeerAlive
 	}

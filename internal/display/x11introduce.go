@@ -2,6 +2,7 @@ package display
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"xexit/internal/display/x11"
@@ -129,7 +130,7 @@ func (x *x11Protocol) property(p x11.PropertyReply) error {
 		x.GetProperty(tagValue, x.root, x.atoms[0], maxValue)
 		return nil
 	}
-	x.client.token = fmt.Sprint(p.Type, " ", p.Format, " ", string(p.Value))
+	x.client.token = strconv.FormatUint(uint64(p.Type), 10) + " " + strconv.Itoa(int(p.Format)) + " " + string(p.Value)
 	if x.want != "" && x.client.token != x.want {
 		return fmt.Errorf("%w: its %s is not ours", errOther, propertyToken)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"syscall"
 
@@ -34,25 +33,34 @@ func BootTicks() uint64 {
 // since boot (field 22 of /proc/PID/stat). ErrGone: it does not run any more.
 // Any other error leaves that open (hidepid, no /proc).
 func Birth(pid int) (uint64, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	var room [statSize]byte
+	stat, err := ReadSmall("/proc/"+strconv.Itoa(pid)+"/stat", room[:])
 	if err != nil {
 		return 0, birthError(pid, err)
 	}
 	// The command name may hold anything, also ") R 1": count from the last ')'.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const startField = 22 - 3
-	if len(fields) <= startField {
-		return 0, fmt.Errorf("read start time of %d: short stat line", pid)
+	number := 3
+	for field := range bytes.FieldsSeq(stat[bytes.LastIndexByte(stat, ')')+1:]) {
+		switch number {
+		case 3:
+			if field[0] == 'Z' || field[0] == 'X' {
+				return 0, fmt.Errorf("read start time of %d: %w", pid, ErrGone)
+			}
+		case 22:
+			start, err := strconv.ParseUint(string(field), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read start time of %d: %w", pid, err)
+			}
+			return start, nil
+		}
+		number++
 	}
-	if state := fields[0][0]; state == 'Z' || state == 'X' {
-		return 0, fmt.Errorf("read start time of %d: %w", pid, ErrGone)
-	}
-	start, err := strconv.ParseUint(string(fields[startField]), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read start time of %d: %w", pid, err)
-	}
-	return start, nil
+	return 0, fmt.Errorf("read start time of %d: short stat line", pid)
 }
+
+// statSize has room for the first 22 fields of /proc/PID/stat: a name of at
+// most 64 bytes (of a kernel thread) and numbers of at most 20 digits.
+const statSize = 512
 
 // birthError tells 'gone' from 'hidden' by asking the kernel directly.
 func birthError(pid int, err error) error {

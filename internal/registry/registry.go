@@ -84,7 +84,8 @@ type Registry struct {
 
 // Open opens the registry in dir, which Dir has found and checked.
 func Open(dir string) (*Registry, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	var room [64]byte // a UUID and a newline
+	boot, err := linux.ReadSmall("/proc/sys/kernel/random/boot_id", room[:])
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
@@ -295,10 +296,14 @@ func (r *Registry) change(id session.ID, fallback *Entry, f func(*Entry)) error 
 	return r.write(&e)
 }
 
+// entrySize has room for almost every entry's text: one that grows while it is
+// written leaves garbage of many sizes, and the watcher keeps pages of each.
+const entrySize = 4096
+
 // write replaces an entry's file; the caller holds the directory lock.
 func (r *Registry) write(e *Entry) error {
 	temp := r.file(e.ID, ".new")
-	err := os.WriteFile(temp, e.appendText(nil), 0o600)
+	err := os.WriteFile(temp, e.appendText(make([]byte, 0, entrySize)), 0o600)
 	if err == nil {
 		err = os.Rename(temp, r.file(e.ID, entrySuffix))
 	}
