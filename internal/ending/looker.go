@@ -20,6 +20,7 @@ type looker struct {
 	target *target
 	end    policy.End
 	plan   policy.Plan // the last one
+	began  bool        // it has looked
 	// seen holds every process that anything pointed at, in the order of
 	// first sight; what a later pass says of it replaces what an earlier one
 	// said, unless the evidence has gone meanwhile.
@@ -46,7 +47,11 @@ func (l *looker) Look(ctx context.Context) (reap.Look, error) {
 	if err := l.setOthers(); err != nil {
 		return reap.Look{}, err
 	}
-	pass, err := l.target.finder.Full(ctx)
+	find := l.target.finder.Full
+	if l.first() {
+		find = l.target.finder.Listed
+	}
+	pass, err := find(ctx)
 	l.decide(pass)
 	refs := make(map[session.ProcID]*proc.Ref, len(pass.Findings))
 	for i := range pass.Findings {
@@ -65,6 +70,15 @@ func (l *looker) Look(ctx context.Context) (reap.Look, error) {
 		}
 	}
 	return look, err
+}
+
+// first reports once whether a look at the login's control group alone comes
+// first: who is in there is asked to go without waiting for a look at the whole
+// machine. What a rule keeps shows in the tree, and that is seen by the latter.
+func (l *looker) first() bool {
+	listed := !l.began && l.target.group != nil && len(l.target.rules) == 0
+	l.began = true
+	return listed
 }
 
 // survey makes a plan that nobody will carry out: one look, without references.

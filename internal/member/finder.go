@@ -3,6 +3,8 @@ package member
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"xexit/internal/proc"
 	"xexit/internal/registry"
@@ -164,6 +166,38 @@ func (f *Finder) Full(ctx context.Context) (Pass, error) {
 	return f.finish(quiet && f.now.Fresh == 0 && f.now.Unknown == 0), nil
 }
 
+// Listed looks at those whom InScope lists and at nobody else, so that it costs
+// the same however many others there are: they can be asked to go before Full
+// looks for who has left the scope. It finds members as Full does, but only
+// those that still are in the scope. It is never clean.
+func (f *Finder) Listed(ctx context.Context) (Pass, error) {
+	f.makeRoom()
+	f.low, f.high = 0, 0
+	f.begin()
+	if err := f.listScope(); err != nil {
+		return f.finish(false), fmt.Errorf("find members: %w", err)
+	}
+	for _, pid := range slices.Sorted(maps.Keys(f.scope)) {
+		if err := f.visitEntry(pid, 0); err != nil {
+			return f.finish(false), fmt.Errorf("find members: %w", err)
+		}
+	}
+	f.readStrangers()
+	// What tells others apart is in the tree, most of which was not read.
+	f.order = slices.DeleteFunc(f.order, func(r *record) bool { return !within(r.Cgroup, f.t.Entry.Scope) })
+	f.snap.Processes = f.snap.Processes[:0]
+	for _, r := range f.order {
+		f.snap.Processes = append(f.snap.Processes, &r.Process)
+	}
+	if err := f.readRest(ctx, 0); err != nil {
+		return f.finish(false), err
+	}
+	f.class.begin(&f.t, &f.snap)
+	f.class.add(0)
+	f.take(ctx, 0)
+	return f.finish(false), nil
+}
+
 // All is one look without references and without rounds: what `xexit ps` shows
 // of a session that lives. Ref is not set, and nothing is remembered.
 func (f *Finder) All(ctx context.Context) (Pass, error) {
@@ -173,10 +207,7 @@ func (f *Finder) All(ctx context.Context) (Pass, error) {
 
 // first reads all processes and decides over them.
 func (f *Finder) first(ctx context.Context) error {
-	f.pass++
-	f.now = Pass{Findings: f.now.Findings[:0]}
-	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
-	f.refresh()
+	f.begin()
 	if err := f.listScope(); err != nil {
 		return fmt.Errorf("find members: %w", err)
 	}
@@ -190,6 +221,14 @@ func (f *Finder) first(ctx context.Context) error {
 	f.class.begin(&f.t, &f.snap)
 	f.class.add(0)
 	return nil
+}
+
+// begin begins a pass.
+func (f *Finder) begin() {
+	f.pass++
+	f.now = Pass{Findings: f.now.Findings[:0]}
+	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
+	f.refresh()
 }
 
 // gone notes that a process was gone when it was to be read.
