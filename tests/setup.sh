@@ -29,6 +29,7 @@ need ss iproute2
 need nft nftables
 need ps procps
 need setsid util-linux
+need strace strace
 need logger bsdutils
 need gcc gcc
 need ldd libc-bin

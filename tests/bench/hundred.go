@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -52,14 +51,11 @@ func hundred(m *machine.Machine, rounds int) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		var record struct {
-			Took     float64 `json:"took_ms"`
-			Verified bool    `json:"verified"`
+		took, err := verifiedIn(out)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s", err, out)
 		}
-		if err := json.Unmarshal([]byte(out), &record); err != nil || !record.Verified {
-			return nil, fmt.Errorf("no verified end: %w: %s", err, out)
-		}
-		verified.values = append(verified.values, record.Took)
+		verified.values = append(verified.values, took)
 		b, _, err := endHundred(m, fmt.Sprintf("c%d", i), true, func(_ *machine.Session, env []string) agent.Request {
 			return agent.Request{Argv: []string{"/usr/libexec/xexit-test/classic-by-session.sh"}, Env: machine.UserEnv("alice"), Add: env, UID: machine.Users["alice"]}
 		})

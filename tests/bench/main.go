@@ -20,7 +20,7 @@ import (
 
 func main() {
 	rounds := flag.Int("rounds", 15, "rounds of each figure; the slow ones take a fifth")
-	only := flag.String("only", "", "only the figures whose name contains this: death, end, uss, cut, idle")
+	only := flag.String("only", "", "only the figures whose name contains this: death, end, scan, login-end, uss, cut, idle")
 	flag.Parse()
 	if err := run(*rounds, *only); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -70,6 +70,8 @@ func run(rounds int, only string) (err error) {
 	}{
 		{bench{"death", inMachine(serverDeath)}, rounds},
 		{bench{"end", inMachine(hundred)}, slow},
+		{bench{"scan", scan}, slow},
+		{bench{"login-end", loginEnd}, slow},
 		{bench{"uss", inMachine(watcherMemory)}, slow},
 		{bench{"cut", inMachine(cableCut)}, slow},
 		{bench{"idle", idle}, 1},

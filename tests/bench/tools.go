@@ -37,6 +37,8 @@ func makeTools(repository, top string) (*tools, error) {
 	for _, argv := range [][]string{
 		{"go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", t.many, "./internal/display/testdata/many"},
 		{"go", "build", "-buildvcs=false", "-o", t.fakes, "./internal/display/testdata/fakes"},
+		{"gcc", "-O2", "-s", "-static", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(t.stage, crowdProgram), "tests/bench/crowd/crowd.c"},
+		{"gcc", "-O2", "-s", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(t.stage, floorProgram), "tests/bench/floor/floor.c"},
 		{"gcc", "-O2", "-s", "-Wall", "-Wextra", "-Werror", "-o", t.rival, "tests/bench/rival/rival.c", "-lX11", "-lpthread"},
 	} {
 		cmd := exec.Command(argv[0], argv[1:]...)
