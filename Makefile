@@ -166,6 +166,8 @@ fuzz:
 check-long: check
 	@echo "== a million random process forests"
 	@XEXIT_FORESTS=1000000 go test -count 1 -timeout 30m ./internal/member
+	@echo "== ten thousand process numbers reused while a session is ended"
+	@XEXIT_REUSES=10000 go test -count 1 -timeout 30m -v -run '^TestReuse$$' ./internal/ending
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2m
 	@echo '== unit tests, race detector, ten times'
 	@$(SUM) -race -count 10 -timeout 30m ./...
