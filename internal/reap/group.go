@@ -2,6 +2,7 @@ package reap
 
 import (
 	"context"
+	"syscall"
 	"time"
 )
 
@@ -35,6 +36,22 @@ func (r *run) seizeGroup() {
 	for _, p := range r.order {
 		if p.in && p.waitedFor() && !p.killed {
 			p.signals = append(p.signals, "KILL") // and another one if it does not die of this
+		}
+	}
+}
+
+// killFrozen kills who is in the frozen group and known. They cannot breed, so
+// that nothing is gained by waiting until the sweep has found everybody else:
+// one look at a group that stands still is exact.
+func (r *run) killFrozen() {
+	if !r.frozen {
+		return
+	}
+	for _, p := range r.order {
+		if p.in && p.waitedFor() && !p.killed {
+			p.killed = true
+			r.iced++
+			r.send(p, syscall.SIGKILL)
 		}
 	}
 }

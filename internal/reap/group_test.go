@@ -188,6 +188,53 @@ func TestGroupWithOneToSpare(t *testing.T) {
 	}
 }
 
+// neverClean is a flock beside which others come and go all the time.
+type neverClean struct{ *flock }
+
+func (n neverClean) Look(ctx context.Context) (Look, error) {
+	look, err := n.flock.Look(ctx)
+	look.Clean = false
+	return look, err
+}
+
+// Who is in a frozen group is killed without waiting for a look that is clean,
+// which others may put off: those known before the freeze without any look,
+// those born before it after one.
+func TestFrozenAreKilledAtOnce(t *testing.T) {
+	f := newFlock(t)
+	f.spared = f.add(`echo; exec sleep 1000`)
+	f.add(breeder)
+	var frozen bool
+	looks, first, killed, late := 0, -1, 0, 0
+	_, err := Run(hangGuard(t), f.fs, neverClean{f}, anyone, Options{
+		Grace: 100 * time.Millisecond, Force: 500 * time.Millisecond, Group: f,
+		Events: func(e Event) {
+			switch {
+			case e.Kind == KindGroup:
+				frozen, looks = e.Signal == "FREEZE", 0
+			case e.Kind == KindLook:
+				looks++
+			case e.Kind == KindSignal && e.Signal == "KILL":
+				if killed++; first < 0 {
+					first = looks
+				}
+				if !frozen || looks > 1 {
+					late++
+				}
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first != 0 || killed == 0 || late > 0 {
+		t.Errorf("the first of %d was killed after %d looks at the frozen group, %d after more than one", killed, first, late)
+	}
+	if pids, err := f.PIDs(); err != nil || !slices.Equal(pids, []int{f.spared}) {
+		t.Errorf("left in the group: %v, %v; want %d", pids, err, f.spared)
+	}
+}
+
 // A group that can be neither killed nor frozen is swept like any processes.
 func TestGroupOutOfReach(t *testing.T) {
 	f := newFlock(t)

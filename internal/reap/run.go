@@ -47,6 +47,7 @@ type run struct {
 
 	alone  bool // of the last look
 	frozen bool // the group is
+	iced   int  // were killed in it, since the last thaw
 
 	groupErr error // it could not be thawed
 
@@ -103,7 +104,8 @@ func (r *run) forced() (bool, error) {
 		if err := r.sweep(); err != nil {
 			return false, err
 		}
-		killed := r.kill()
+		killed := r.iced + r.kill()
+		r.iced = 0
 		r.thawGroup()
 		if r.confirmed() {
 			return true, nil
@@ -135,11 +137,13 @@ func (r *run) sweep() error {
 	for round := 1; ; round++ {
 		r.tell(Event{Kind: KindSweep, Round: round, Alive: r.alive()})
 		r.stop()
+		r.killFrozen()
 		fresh, clean, err := r.look()
 		if err != nil {
 			return err
 		}
 		r.stop()
+		r.killFrozen()
 		if len(fresh) > 0 {
 			idle = 0
 		} else if idle++; clean || idle == idleRounds || r.mortal() == 0 {
@@ -234,7 +238,8 @@ func (r *run) await(count func() int, until time.Time, again bool) error {
 			return err
 		}
 		wake := until
-		if due := r.lookEnd.Add(lookShare * r.lookCost); again && due.Before(until) {
+		// One that would not be over in time would hold up what comes then.
+		if due := r.lookEnd.Add(lookShare * r.lookCost); again && due.Add(r.lookCost).Before(until) {
 			wake = due
 		}
 		timeout := time.Until(wake)
