@@ -1,16 +1,13 @@
 package ending
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -219,17 +216,24 @@ func (r *reuseTrial) run(killer *numberKiller) (err error) {
 		r.count.Found++
 	}
 	number := r.innocent.Process.Pid
-	hit, err := reuseHit(number, syscall.WNOHANG|syscall.WUNTRACED)
-	if err != nil || hit {
+	pending, err := reusePending(number)
+	if err != nil {
+		return err
+	}
+	by, err := reuseFate(number, syscall.WNOHANG|syscall.WUNTRACED)
+	if err != nil || by != 0 || pending {
 		r.count.ByXexit++
 		return err
 	}
 	if status, err := killer.kill(number); err != nil || status != "0" {
 		return err
 	}
-	hit, err = reuseHit(number, 0)
-	if hit {
+	// An earlier signal that ends it is what the kernel tells of.
+	switch by, err = reuseFate(number, syscall.WUNTRACED); by {
+	case numberSignal:
 		r.count.ByNumber++
+	default:
+		r.count.ByXexit++
 	}
 	return err
 }
@@ -323,61 +327,4 @@ func (r *reuseTrial) replace() error {
 		reuseEnd(c)
 	}
 	return fmt.Errorf("number %d is not to be had", number)
-}
-
-// reuseStart starts a process that waits, with a marker or an innocent one,
-// which has TERM's and HUP's default actions. deaf: it ignores TERM.
-func reuseStart(marker string, deaf bool) (*exec.Cmd, error) {
-	c := exec.Command("/bin/sleep", "1000")
-	c.Env = []string{"PATH=/usr/bin:/bin"}
-	if marker != "" {
-		c.Env = append(c.Env, marker)
-	}
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: reuseUser, Gid: reuseUser}}
-	if deaf {
-		signal.Ignore(syscall.SIGTERM) // inherited
-		defer signal.Reset(syscall.SIGTERM)
-	}
-	return c, c.Start()
-}
-
-func reuseEnd(c *exec.Cmd) {
-	_ = c.Process.Kill()
-	_ = c.Wait() // it may have been waited for
-	_ = c.Process.Release()
-}
-
-// reuseHit reports whether a child has ended or stopped.
-func reuseHit(pid, options int) (bool, error) {
-	var status syscall.WaitStatus
-	got, err := syscall.Wait4(pid, &status, options, nil)
-	return got == pid, err
-}
-
-// numberKiller is a shell that sends KILL to numbers.
-type numberKiller struct {
-	numbers io.Writer
-	answers *bufio.Reader
-}
-
-func newNumberKiller() (*numberKiller, error) {
-	c := exec.Command("/bin/sh", "-c", `while read n; do kill -KILL $n; echo $?; done`)
-	in, err := c.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	return &numberKiller{numbers: in, answers: bufio.NewReader(out)}, c.Start()
-}
-
-// kill returns the exit status of kill(1).
-func (k *numberKiller) kill(number int) (string, error) {
-	if _, err := fmt.Fprintln(k.numbers, number); err != nil {
-		return "", err
-	}
-	line, err := k.answers.ReadString('\n')
-	return strings.TrimSpace(line), err
 }
