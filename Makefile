@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm gauntlet test-display soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm gauntlet bombs test-display soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -136,6 +136,11 @@ vm: build $(SUM)
 # it without the rivals.
 gauntlet: build
 	@cd tests && go run ./cmd/gauntlet -o ../docs/gauntlet.md
+
+# The fork bombs alone, many times, beside the kernel's own way to end a group.
+# Four hours with RUNS=100.
+bombs: build
+	@cd tests && go run ./cmd/gauntlet -bombs $(or $(RUNS),100) -o ../docs/bombs.md
 
 # Every kind of display, every kind of fault: one line a cell, which can be
 # followed in bin/matrix.txt. It has its own idea of how much to do at once.

@@ -220,7 +220,7 @@ func (t *trial) emptied(done <-chan struct{}) time.Time {
 	var since time.Time
 	calm := 20 * time.Millisecond
 	if t.way.Bomb {
-		calm = 300 * time.Millisecond
+		calm = bombCalm
 	}
 	for {
 		if len(t.alive()) > 0 {

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"xexit/tests/gauntlet"
+)
+
+// runBombs writes the table of the bombs.
+func runBombs(out string, rounds int) (wrong int, err error) {
+	repository, err := filepath.Abs("..")
+	if err != nil {
+		return 0, err
+	}
+	stage, err := os.MkdirTemp("/var/tmp", "xexit-gauntlet-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(stage)
+	if err := gauntlet.Stage(repository, stage); err != nil {
+		return 0, err
+	}
+	rows, err := gauntlet.Bombs(stage, rounds, func(r gauntlet.BombRow) {
+		wrong += len(r.Wrong)
+		fmt.Fprintf(os.Stderr, "%s, %s, churn %v: %d of %d, %v %s\n", r.Bomb, r.Ender, r.Churn, len(r.Took), r.Runs, r.Took, strings.Join(r.Wrong, "; "))
+	})
+	if err != nil {
+		return wrong, err
+	}
+	var table bytes.Buffer
+	table.WriteString(bombsHead())
+	gauntlet.WriteBombs(&table, rows)
+	if out == "" {
+		_, err = os.Stdout.Write(table.Bytes())
+		return wrong, err
+	}
+	return wrong, os.WriteFile(out, table.Bytes(), 0o644)
+}
+
+func bombsHead() string {
+	text := `# Fork bombs
+
+Bounded fork bombs (tests/gauntlet/outlive: 30 s, 600 processes at most) in a
+session, and what ends them, in a container with a real systemd. Made by
+` + "`make bombs`" + `, with the number of runs that the table says.
+
+Versions: ` + strings.Join([]string{first("uname", "-sr"), first("systemd-nspawn", "--version"), "Debian 12 in the container"}, "; ") + `.
+
+Times are from the end of the grace until the last process was dead, as xexit's
+record says; the rivals' from their start until nobody was left in the login's
+control group, the classic script's 3 s included. A run has converged if nobody
+was left for 300 ms, and for xexit if it says that it is verified too. Rivals get
+10 s, and a tenth of the runs.
+
+`
+	for _, e := range gauntlet.Bombers() {
+		text += fmt.Sprintf("- **%s**: `%s`\n", e.Name, e.What)
+	}
+	return text
+}

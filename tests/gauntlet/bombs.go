@@ -1,0 +1,265 @@
+package gauntlet
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"xexit/tests/agent"
+	"xexit/tests/machine"
+)
+
+// bombGrace is xexit's grace where it ends a bomb. Its times do not contain it.
+const bombGrace = 100 * time.Millisecond
+
+// bombCalm is how long nobody of a bomb must be seen: between two generations
+// there may be nobody to see.
+const bombCalm = 300 * time.Millisecond
+
+// Bombers are what is to end a bomb. The rivals have 10 seconds.
+func Bombers() []Ender {
+	const patience = 500 * time.Millisecond
+	return []Ender{
+		{
+			Name: "floor", What: "echo 1 >cgroup.kill", Position: Nowhere, Patience: 10 * time.Second,
+			End: func(t *trial) (int, string, error) {
+				return 0, "", os.WriteFile(t.a.inside(t.a.scope(t.id))+"/cgroup.kill", []byte("1"), 0)
+			},
+		},
+		{
+			Name: "xexit, as root", What: "xexit end --session LOGIN --grace " + bombGrace.String(), Position: Root, Patience: patience,
+			End: func(t *trial) (int, string, error) {
+				return t.root("xexit", "end", "--session", t.id, "--grace", bombGrace.String(), "--json")
+			},
+		},
+		{
+			Name: "xexit session", What: "xexit session --no-display -- CMD, and CMD exits", Position: Below, Patience: patience,
+			End: func(t *trial) (int, string, error) { return t.atExit() },
+		},
+		{
+			Name: "pkill loop", What: "while pkill -KILL -u alice; do :; done", Position: Nowhere, Patience: patience,
+			End: func(t *trial) (int, string, error) {
+				return t.root("timeout", "-s", "KILL", "10", "sh", "-c", "while pkill -KILL -u alice; do :; done")
+			},
+		},
+		{
+			Name: "classic script", What: "search environments for the client, CONT, TERM, 3 s, KILL", Position: Nowhere, Patience: patience,
+			End: func(t *trial) (int, string, error) {
+				return t.run(machine.RootSocket, agent.Request{
+					Argv: []string{"timeout", "-s", "KILL", "10", "/usr/libexec/xexit-test/classic-by-session.sh"}, UID: machine.Users["alice"],
+					Env: append(machine.UserEnv("alice"), client),
+				})
+			},
+		},
+	}
+}
+
+// xexit reports whether an Ender is ours.
+func (e *Ender) xexit() bool { return e.Position == Root || e.Position == Below }
+
+// BombRow is what came of the runs of one bomb against one Ender.
+type BombRow struct {
+	Bomb, Ender string
+	Churn       bool // another user started 200 processes a second meanwhile
+	Runs        int
+	Took        []time.Duration // of the runs after which nobody was left
+	Wrong       []string        // of xexit's: what was left, or not verified
+}
+
+// Bombs runs every bomb against every Ender: rounds times against xexit and the
+// floor, a tenth of that against the rivals. With and without churn.
+func Bombs(stage string, rounds int, told func(BombRow)) (rows []BombRow, err error) {
+	a, err := newBareArena(stage)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closing := a.Close(); err == nil {
+			err = closing
+		}
+	}()
+	for _, churn := range []bool{false, true} {
+		calm, err := a.churn(churn)
+		if err != nil {
+			return rows, err
+		}
+		for _, way := range Ways() {
+			if !way.Bomb {
+				continue
+			}
+			for _, e := range Bombers() {
+				row := BombRow{Bomb: strings.TrimPrefix(way.Name, "bomb: "), Ender: e.Name, Churn: churn, Runs: rounds}
+				if !e.xexit() && e.Name != "floor" {
+					row.Runs = max(1, rounds/10)
+				}
+				for range row.Runs {
+					if err := a.bomb(way, e, &row); err != nil {
+						return rows, fmt.Errorf("%s, %s: %w", way.Name, e.Name, err)
+					}
+				}
+				told(row)
+				rows = append(rows, row)
+			}
+		}
+		if err := calm(); err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+// newBareArena is an Arena with nobody beside a run.
+func newBareArena(stage string) (*Arena, error) {
+	m, err := machine.Boot(stage)
+	if err != nil {
+		return nil, err
+	}
+	return &Arena{m: m}, nil
+}
+
+// churn has another user start 200 processes a second, for an hour at most.
+func (a *Arena) churn(on bool) (calm func() error, err error) {
+	if !on {
+		return func() error { return nil }, nil
+	}
+	const loop = `while :; do sleep 0.00397; done`
+	if err := a.sh(nil, `setsid timeout 3600 setpriv --reuid 21002 --regid 21002 --clear-groups sh -c '`+loop+`' >/dev/null 2>&1 </dev/null &`); err != nil {
+		return nil, err
+	}
+	var ref *machine.Ref
+	err = machine.Until("the churn has begun", func() (bool, error) {
+		out, err := a.m.Run(machine.RootSocket, agent.Request{Argv: []string{"pgrep", "-u", "bob", "-x", "sh"}, Env: machine.RootEnv(), UID: -1})
+		if err != nil || out.Status != 0 {
+			return false, err
+		}
+		var pid int
+		if _, err := fmt.Sscan(out.Stdout, &pid); err != nil {
+			return false, err
+		}
+		ref, err = a.m.RefOf(pid)
+		return err == nil, err
+	})
+	return func() error { return ref.Signal(unix.SIGKILL) }, err
+}
+
+// bomb is one run.
+func (a *Arena) bomb(way Way, e Ender, row *BombRow) (err error) {
+	t := &trial{a: a, way: way, name: fmt.Sprintf("t%d", a.count.Add(1)), own: map[string][]*machine.Ref{}}
+	if err := t.open(e.Position); err != nil {
+		return fmt.Errorf("open the session: %w", err)
+	}
+	defer func() {
+		if cleared := t.clear(); err == nil {
+			err = cleared
+		}
+	}()
+	if err := t.start(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	done, over := make(chan struct{}), make(chan time.Time, 1)
+	go func() { over <- t.emptied(done) }()
+	status, text, err := e.End(t)
+	if err != nil {
+		close(done)
+		return err
+	}
+	var took time.Duration
+	limit := time.NewTimer(e.Patience + bombCalm)
+	defer limit.Stop()
+	select {
+	case at := <-over:
+		took = at.Sub(begin)
+	case <-limit.C:
+	}
+	close(done)
+	left := len(t.alive())
+	if e.xexit() {
+		after, verified := lastDeath(text)
+		took = after - graceOf(e)
+		if left > 0 || status != 0 || !verified {
+			row.Wrong = append(row.Wrong, fmt.Sprintf("%d left, exit status %d, verified %v: %s", left, status, verified, short(text)))
+			return nil
+		}
+	}
+	if left == 0 {
+		row.Took = append(row.Took, took)
+	}
+	return nil
+}
+
+func graceOf(e Ender) time.Duration {
+	if e.Position == Root {
+		return bombGrace
+	}
+	d, _ := time.ParseDuration(grace) // a constant
+	return d
+}
+
+func short(text string) string { return text[max(0, len(text)-300):] }
+
+// lastDeath is when the last process died, by the record of an end or a list
+// of records, and whether it is verified that nobody is left.
+func lastDeath(text string) (after time.Duration, verified bool) {
+	type record struct {
+		Verified  bool
+		Processes []struct {
+			After float64 `json:"after_ms"`
+		}
+	}
+	var records []record
+	if json.Unmarshal([]byte(text), &records) != nil {
+		records = make([]record, 1)
+		if json.Unmarshal([]byte(text), &records[0]) != nil {
+			return 0, false
+		}
+	}
+	for _, r := range records {
+		verified = r.Verified
+		for _, p := range r.Processes {
+			after = max(after, time.Duration(p.After*float64(time.Millisecond)))
+		}
+	}
+	return after, verified
+}
+
+// WriteBombs writes the table.
+func WriteBombs(w io.Writer, rows []BombRow) {
+	for _, churn := range []bool{false, true} {
+		title := "Nobody else is busy"
+		if churn {
+			title = "Another user starts 200 processes a second"
+		}
+		fmt.Fprintf(w, "\n## %s\n\n| bomb | ended by | runs | converged | median | worst | median / floor |\n| --- | --- | --- | --- | --- | --- | --- |\n", title)
+		var floor time.Duration
+		for _, r := range rows {
+			if r.Churn != churn {
+				continue
+			}
+			slices.SortFunc(r.Took, cmp.Compare[time.Duration])
+			middle, worst, ratio := "never", "", ""
+			if n := len(r.Took); n > 0 {
+				median := r.Took[n/2]
+				if r.Ender == "floor" {
+					floor = median
+				}
+				middle, worst = millis(median), millis(r.Took[n-1])
+				if floor > 0 {
+					ratio = fmt.Sprintf("%.1f", float64(median)/float64(floor))
+				}
+			}
+			fmt.Fprintf(w, "| %s | %s | %d | %d | %s | %s | %s |\n", r.Bomb, r.Ender, r.Runs, len(r.Took), middle, worst, ratio)
+		}
+	}
+}
+
+func millis(d time.Duration) string {
+	return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
+}
