@@ -119,8 +119,11 @@ func (p *process) lives() bool {
 	case <-p.gone:
 		return false
 	default:
-		return true
 	}
+	// Dead it may be before it has been waited for.
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+	_, after, found := strings.Cut(string(stat), ") ")
+	return err == nil && found && after[0] != 'Z' && after[0] != 'X'
 }
 
 // start starts a shell script as a user in a control group ("": that of the
