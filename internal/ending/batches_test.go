@@ -16,7 +16,7 @@ import (
 func TestManyMoreThanDescriptors(t *testing.T) {
 	const members = 1000
 	h := newLoginHost(t)
-	scope := h.scope(loginUID, loginName)
+	scope := h.scope(loginUID, loginName())
 	h.login(h.start("", 0, waits)) // no member
 	shell := h.start(scope, loginUID, fmt.Sprintf("i=1; while [ $i -lt %d ]; do sleep 1000 & i=$((i+1)); done; echo; wait", members))
 
@@ -34,7 +34,7 @@ func TestManyMoreThanDescriptors(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r, err := h.End(t.Context(), Request{Session: loginName, Grace: time.Minute}, slog.New(slog.DiscardHandler))
+	r, err := h.End(t.Context(), Request{Session: loginName(), Grace: time.Minute}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

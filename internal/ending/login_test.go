@@ -24,10 +24,13 @@ import (
 // The login that these tests end: logind's word for it is made up, its control
 // group and its processes are real.
 const (
-	loginUID  = 24981
-	otherUID  = 24982
-	loginName = "x7"
+	loginUID = 24981
+	otherUID = 24982
 )
+
+// loginName is logind's id of it: another one for each run of the tests, since
+// the control groups are the machine's.
+func loginName() string { return fmt.Sprint("x", os.Getpid()) }
 
 // loginHost is a machine with one login in it.
 type loginHost struct {
@@ -163,7 +166,7 @@ const (
 
 func (h *loginHost) end() Result {
 	h.t.Helper()
-	r, err := h.End(h.t.Context(), Request{Session: loginName}, slog.New(slog.DiscardHandler))
+	r, err := h.End(h.t.Context(), Request{Session: loginName()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -171,15 +174,15 @@ func (h *loginHost) end() Result {
 }
 
 func (h *loginHost) login(leader *process) {
-	h.says(loginName, fmt.Sprintf("UID=%d", loginUID), "CLASS=user", "TYPE=tty", "STATE=closing",
-		"SCOPE=session-"+loginName+".scope", fmt.Sprintf("LEADER=%d", leader.Process.Pid))
+	h.says(loginName(), fmt.Sprintf("UID=%d", loginUID), "CLASS=user", "TYPE=tty", "STATE=closing",
+		"SCOPE=session-"+loginName()+".scope", fmt.Sprintf("LEADER=%d", leader.Process.Pid))
 }
 
 // Root ends a login: everybody in its scope, whoever he runs as, and nobody
 // else of the user's; the leader is left, and closes it.
 func TestRootEndsLogin(t *testing.T) {
 	h := newLoginHost(t)
-	scope, other := h.scope(loginUID, loginName), h.scope(loginUID, "x8")
+	scope, other := h.scope(loginUID, loginName()), h.scope(loginUID, loginName()+"b")
 	// The leader goes when the shell that it serves does, as sshd's monitor.
 	leader := h.start(scope, 0, `echo; trap "" TERM; n=0; while grep -q . "`+h.tree.Directory(scope)+`"/inner/cgroup.procs; do sleep 0.02; done`)
 	h.login(leader)
@@ -231,7 +234,7 @@ func TestRootEndsLogin(t *testing.T) {
 // A leader that stays is no member, and is told of.
 func TestRootSparesLeaderThatStays(t *testing.T) {
 	h := newLoginHost(t)
-	scope := h.scope(loginUID, loginName)
+	scope := h.scope(loginUID, loginName())
 	leader := h.start(scope, 0, waits)
 	h.login(leader)
 	member := h.start(scope, loginUID, stubborn)
@@ -249,7 +252,7 @@ func TestRootSparesLeaderThatStays(t *testing.T) {
 // which goes back.
 func TestRootLeavesScopeFirst(t *testing.T) {
 	h := newLoginHost(t)
-	scope := h.scope(loginUID, loginName)
+	scope := h.scope(loginUID, loginName())
 	leader := h.start("", 0, waits) // elsewhere: its number is somebody else's by now
 	h.login(leader)
 	member := h.start(scope, loginUID, waits)

@@ -15,7 +15,7 @@ import (
 // look at all can be clean.
 func TestRootLooksAtScopeFirst(t *testing.T) {
 	h := newLoginHost(t)
-	scope := h.scope(loginUID, loginName)
+	scope := h.scope(loginUID, loginName())
 	leader := h.start(scope, 0, waits)
 	h.login(leader)
 	member, free := h.start(scope, loginUID, waits), h.start("", loginUID, waits)
@@ -25,7 +25,7 @@ func TestRootLooksAtScopeFirst(t *testing.T) {
 	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
-	s, err := h.resolve(reg, loginName)
+	s, err := h.resolve(reg, loginName())
 	if err != nil {
 		t.Fatal(err)
 	}
