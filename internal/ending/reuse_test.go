@@ -187,6 +187,8 @@ type reuseTrial struct {
 	stays, dies *exec.Cmd
 	innocent    *exec.Cmd // has the number of the one that died
 	found       bool
+	staying     int // their numbers
+	dying       int
 	replacing   chan error // the replacement that goes on beside a look
 }
 
@@ -204,6 +206,8 @@ func (r *reuseTrial) run(killer *numberKiller) (err error) {
 	if r.dies.Process.Pid < r.stays.Process.Pid { // the numbers wrapped; the first found is to be the one that stays
 		r.stays, r.dies = r.dies, r.stays
 	}
+	// Their handles forget the numbers when they are released, beside a look.
+	r.staying, r.dying = r.stays.Process.Pid, r.dies.Process.Pid
 	if err := r.end(id); err != nil {
 		return err
 	}
@@ -264,23 +268,23 @@ func (r *reuseTrial) end(id session.ID) error {
 		return err
 	}
 	for _, o := range report.Processes {
-		if o.ID.PID == r.stays.Process.Pid && o.How != reap.HowSurvived {
+		if o.ID.PID == r.staying && o.How != reap.HowSurvived {
 			return nil
 		}
 	}
-	return fmt.Errorf("the session's other process %d was not ended: %+v", r.stays.Process.Pid, report)
+	return fmt.Errorf("the session's other process %d was not ended: %+v", r.staying, report)
 }
 
 // event has the moment come.
 func (r *reuseTrial) event(e reap.Event) error {
-	if e.Kind == reap.KindFound && e.ID.PID == r.dies.Process.Pid {
+	if e.Kind == reap.KindFound && e.ID.PID == r.dying {
 		r.found = true
 	}
 	if r.replacing != nil || r.innocent != nil {
 		return nil
 	}
 	now := false
-	switch first := e.Kind == reap.KindSignal && e.ID.PID == r.stays.Process.Pid; r.moment {
+	switch first := e.Kind == reap.KindSignal && e.ID.PID == r.staying; r.moment {
 	case whileLooking:
 		if e.Kind == reap.KindLook {
 			// Somewhere in the time that a look takes, or a little later.
