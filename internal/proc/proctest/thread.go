@@ -18,26 +18,36 @@ func exitFirstThread() {
 	// A goroutine that is locked to the first thread can end it; on any
 	// other thread the call would be of no use. RunIfChild runs in the main
 	// goroutine, which may be anywhere: try threads until one is the first.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var b [1]byte
-		_, _ = syscall.Read(lifeFD, b[:])
-		syscall.Exit(0)
-	}()
+	go exitWithTest()
 	hold := make(chan struct{})
 	for range 64 {
 		go func() {
-			runtime.LockOSThread()
-			if syscall.Gettid() == syscall.Getpid() {
-				_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
-			}
+			leaveFirstThread()
 			<-hold
 		}()
 	}
+	leaveFirstThread()
+	<-hold
+}
+
+// leaveFirstThread keeps the goroutine on its thread, and ends both if that is
+// the first.
+func leaveFirstThread() {
 	runtime.LockOSThread()
 	if syscall.Gettid() == syscall.Getpid() {
 		_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
 	}
-	<-done
+}
+
+// exitWithTest ends the process when the test has, and does not wait for that
+// on the first thread, where nobody else could end it.
+func exitWithTest() {
+	runtime.LockOSThread()
+	if syscall.Gettid() == syscall.Getpid() {
+		go exitWithTest()
+		leaveFirstThread()
+	}
+	var b [1]byte
+	_, _ = syscall.Read(lifeFD, b[:])
+	syscall.Exit(0)
 }
