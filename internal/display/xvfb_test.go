@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -47,6 +48,10 @@ type xvfb struct {
 	exited chan struct{}
 }
 
+// starting is held while an X server starts: servers of one number in several
+// network namespaces would take each other's compiled keymap away.
+var starting sync.Mutex
+
 // startXvfb starts one on a free display; prefix is a command to run it by.
 func startXvfb(t *testing.T, prefix []string, args ...string) *xvfb {
 	t.Helper()
@@ -61,6 +66,8 @@ func startXvfb(t *testing.T, prefix []string, args ...string) *xvfb {
 	v := &xvfb{t: t, cmd: exec.Command(all[0], all[1:]...), exited: make(chan struct{})}
 	v.cmd.ExtraFiles = []*os.File{write}
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	starting.Lock()
+	defer starting.Unlock()
 	if err := v.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
