@@ -111,7 +111,6 @@ test: setup static $(SUM)
 setup:
 	@bash tests/setup.sh
 	@bash tests/vm/kernel.sh
-	@bash tests/image.sh
 
 # Tests that let real seconds pass on real servers carry the build tag realtime.
 # They wait, so many fit on few cores.
@@ -124,7 +123,7 @@ realtime: $(SUM)
 # cache, which does not see that the programs under test have changed.
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
-	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -v /matrix$$)
+	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/(matrix|gauntlet)$$")
 
 # A real suspend, Xorg on virtual terminals and an older kernel, in an emulated
 # machine: one boot. The scenarios run it too, beside the others.
@@ -132,14 +131,18 @@ vm: build $(SUM)
 	@echo '== emulated machine'
 	@$(SUM) -C tests -count 1 -timeout 20m ./vm
 
-# Every way to outlive a session against xexit and its rivals. The scenarios run
-# it without the rivals.
+# Every way to outlive a session against xexit and its rivals, in containers that
+# a real systemd boots. No part of `make test`: see tests/README.md.
 gauntlet: build
+	@bash tests/setup.sh
+	@bash tests/image.sh
 	@cd tests && go run ./cmd/gauntlet -o ../docs/gauntlet.md
 
 # The fork bombs alone, many times, beside the kernel's own way to end a group.
 # Four hours with RUNS=100.
 bombs: build
+	@bash tests/setup.sh
+	@bash tests/image.sh
 	@cd tests && go run ./cmd/gauntlet -bombs $(or $(RUNS),100) -o ../docs/bombs.md
 
 # Every kind of display, every kind of fault: one line a cell, which can be
