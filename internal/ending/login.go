@@ -46,7 +46,7 @@ func (h Host) login(id string) (subject, error) {
 	if err := h.leader(&e, l.Leader); err != nil {
 		return subject{}, err
 	}
-	e.ID, err = loginID(h.Proc, &l, e.Leader.Start)
+	e.ID, err = loginID(h.Proc, &l)
 	return subject{Entry: e, login: id}, err
 }
 
@@ -74,7 +74,7 @@ func (h Host) leader(e *registry.Entry, pid int) error {
 		return fmt.Errorf("leader of the login: %w", err)
 	}
 	// Its number may have gone to somebody else since.
-	if in != e.Scope && !strings.HasPrefix(in, e.Scope+"/") {
+	if !member.Within(in, e.Scope) {
 		return nil
 	}
 	audit, err := fs.Audit(pid)
@@ -87,7 +87,7 @@ func (h Host) leader(e *registry.Entry, pid int) error {
 
 // loginID makes the session id of a login: the same each time that it is asked
 // for, and another one after the next boot, where logind counts from 1 again.
-func loginID(procRoot string, l *member.Login, start uint64) (session.ID, error) {
+func loginID(procRoot string, l *member.Login) (session.ID, error) {
 	boot, err := os.ReadFile(path.Join(procRoot, "sys/kernel/random/boot_id"))
 	if err != nil {
 		return "", fmt.Errorf("login %s: %w", l.ID, err)
@@ -165,12 +165,8 @@ func (h Host) scopeGroup(e *registry.Entry) (*cgroup.Group, error) {
 // leaveScope takes this process out of the scope that it is about to end:
 // from inside it would kill or freeze itself.
 func (t *target) leaveScope() error {
-	in, err := t.fs.Cgroup(os.Getpid())
-	if err != nil {
+	if in, err := t.inScope(os.Getpid()); err != nil || !in {
 		return err
-	}
-	if in != t.entry.Scope && !strings.HasPrefix(in, t.entry.Scope+"/") {
-		return nil
 	}
 	tree, err := cgroup.Mounted(path.Join(t.fs.Root(), "self/mountinfo"))
 	if err != nil {
@@ -183,7 +179,7 @@ func (t *target) leaveScope() error {
 // kernel has in the login's scope is the login's.
 func (t *target) inScope(pid int) (bool, error) {
 	in, err := t.fs.Cgroup(pid)
-	return in == t.entry.Scope || strings.HasPrefix(in, t.entry.Scope+"/"), err
+	return member.Within(in, t.entry.Scope), err
 }
 
 // urgently runs f, for a login at the best share of the processor that root can

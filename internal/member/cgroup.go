@@ -89,8 +89,8 @@ func lastPart(part, rest string) string {
 	return part
 }
 
-// within reports whether path is scope or below it.
-func within(path, scope string) bool {
+// Within reports whether path is scope or below it.
+func Within(path, scope string) bool {
 	return scope != "" && scope != "/" && strings.HasPrefix(path, scope) &&
 		(len(path) == len(scope) || path[len(scope)] == '/')
 }

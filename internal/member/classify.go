@@ -42,7 +42,7 @@ func (c *classifier) finding(p *Process, r *ruling, text string) Finding {
 		ID: p.ID, PPID: p.PPID, SID: p.SID, PGID: p.PGID, TTY: p.TTY,
 		Comm: p.Comm, State: p.State, UID: p.UID,
 		Evidence: r.evidence, Member: r.member(), Undecided: r.undecided, Why: text,
-		InScope: within(p.Cgroup, c.t.Entry.Scope),
+		InScope: Within(p.Cgroup, c.t.Entry.Scope),
 	}
 	if r.outside {
 		f.Unkillable = errOutside(p)
@@ -184,7 +184,7 @@ func (c *classifier) sharesLogin() bool {
 		for _, id := range [...]session.ProcID{o.Leader, o.Subreaper, o.Watcher} {
 			if i, ok := c.find(id); ok {
 				p := c.s.Processes[i]
-				if session.SameAudit(p.Audit, c.t.Entry.Audit) || within(p.Cgroup, c.t.Entry.Scope) {
+				if session.SameAudit(p.Audit, c.t.Entry.Audit) || Within(p.Cgroup, c.t.Entry.Scope) {
 					return true
 				}
 			}

@@ -27,7 +27,7 @@ func (c *classifier) raw(p *Process) session.Evidence {
 	}
 	e := &c.t.Entry
 	var found session.Evidence
-	if c.owns && within(p.Cgroup, e.Scope) {
+	if c.owns && Within(p.Cgroup, e.Scope) {
 		found |= session.ByScope
 	}
 	if c.owns && session.SameAudit(p.Audit, e.Audit) {
@@ -106,7 +106,7 @@ func ownsLogin(t *Target) bool {
 	}
 	for i := range t.Others {
 		o := &t.Others[i]
-		if session.SameAudit(o.Audit, e.Audit) || within(o.Scope, e.Scope) {
+		if session.SameAudit(o.Audit, e.Audit) || Within(o.Scope, e.Scope) {
 			return false
 		}
 	}

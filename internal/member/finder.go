@@ -184,7 +184,7 @@ func (f *Finder) Listed(ctx context.Context) (Pass, error) {
 	}
 	f.readStrangers()
 	// What tells others apart is in the tree, most of which was not read.
-	f.order = slices.DeleteFunc(f.order, func(r *record) bool { return !within(r.Cgroup, f.t.Entry.Scope) })
+	f.order = slices.DeleteFunc(f.order, func(r *record) bool { return !Within(r.Cgroup, f.t.Entry.Scope) })
 	f.snap.Processes = f.snap.Processes[:0]
 	for _, r := range f.order {
 		f.snap.Processes = append(f.snap.Processes, &r.Process)
@@ -312,7 +312,7 @@ func (f *Finder) finding(r *record) Finding {
 		ID: r.ID, PPID: r.PPID, SID: r.SID, PGID: r.PGID, TTY: r.TTY,
 		Comm: r.Comm, State: r.State, UID: r.UID,
 		Evidence: r.ruled.evidence, Member: r.ruled.member(), Undecided: r.ruled.undecided, Why: r.text,
-		InScope: within(r.Cgroup, f.t.Entry.Scope),
+		InScope: Within(r.Cgroup, f.t.Entry.Scope),
 	}
 	switch {
 	case r.ruled.outside:

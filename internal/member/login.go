@@ -39,7 +39,7 @@ func isLeader(c *classifier, i int) (why, bool) {
 // isOtherUserOutOfScope: what runs as another user is in reach only where the
 // kernel says that it is in the login.
 func isOtherUserOutOfScope(c *classifier, i int) (why, bool) {
-	if within(c.s.Processes[i].Cgroup, c.t.Entry.Scope) {
+	if Within(c.s.Processes[i].Cgroup, c.t.Entry.Scope) {
 		return why{}, false
 	}
 	return isOtherUser(c, i)
@@ -64,7 +64,7 @@ func (f *Finder) alone() bool {
 		return false
 	}
 	for i, r := range f.order {
-		if within(r.Cgroup, f.t.Entry.Scope) && !r.Dead && (i >= len(f.class.rulings) || !f.class.rulings[i].member()) {
+		if Within(r.Cgroup, f.t.Entry.Scope) && !r.Dead && (i >= len(f.class.rulings) || !f.class.rulings[i].member()) {
 			return false
 		}
 	}

@@ -52,7 +52,7 @@ func (f *forest) add(parent *tree, uid uint32, k kind) *tree {
 // wrongLogin says why a process must not be ended with the login, if so.
 func (f *forest) wrongLogin(t *tree) string {
 	e := &f.target.Entry
-	inScope := within(t.Cgroup, e.Scope)
+	inScope := Within(t.Cgroup, e.Scope)
 	for _, id := range f.target.Self {
 		if t.ID == id {
 			return "is xexit itself"
@@ -109,10 +109,10 @@ func TestNothingElseEndsWithLogin(t *testing.T) {
 		pid, wrong, n := loginVerdict(c, f)
 		ends += n
 		for i, p := range f.snap.Processes {
-			if within(p.Cgroup, f.target.Entry.Scope) || session.SameAudit(p.Audit, f.target.Entry.Audit) {
+			if Within(p.Cgroup, f.target.Entry.Scope) || session.SameAudit(p.Audit, f.target.Entry.Audit) {
 				own++
 			}
-			if r := &c.rulings[i]; within(p.Cgroup, f.target.Entry.Scope) && !r.member() &&
+			if r := &c.rulings[i]; Within(p.Cgroup, f.target.Entry.Scope) && !r.member() &&
 				p.ID != f.target.Entry.Leader && f.wrongLogin(f.byPID[p.ID.PID]) == "" && !p.Dead && !p.Kernel && !p.Denied {
 				t.Fatalf("seed %d: %d is in the scope and is spared: %v", seed, p.ID.PID, r.why)
 			}

@@ -51,8 +51,8 @@ func TestWithin(t *testing.T) {
 		{"", "", false},
 		{"/", "/", false},
 	} {
-		if got := within(c.path, c.scope); got != c.want {
-			t.Errorf("within(%q, %q) = %v", c.path, c.scope, got)
+		if got := Within(c.path, c.scope); got != c.want {
+			t.Errorf("Within(%q, %q) = %v", c.path, c.scope, got)
 		}
 	}
 }

@@ -109,11 +109,11 @@ func hasOtherAudit(c *classifier, i int) (why, bool) {
 
 func isInOtherScope(c *classifier, i int) (why, bool) {
 	p := c.s.Processes[i]
-	if within(p.Cgroup, c.t.Entry.Scope) {
+	if Within(p.Cgroup, c.t.Entry.Scope) {
 		return why{}, false
 	}
 	for k := range c.t.Others {
-		if o := &c.t.Others[k]; within(p.Cgroup, o.Scope) {
+		if o := &c.t.Others[k]; Within(p.Cgroup, o.Scope) {
 			return why{rule: whyOtherScope, text: string(o.ID)}, true
 		}
 	}
@@ -140,7 +140,7 @@ func isInSystemService(c *classifier, i int) (why, bool) {
 
 func isInForeignScope(c *classifier, i int) (why, bool) {
 	p, g := c.s.Processes[i], &c.groups[i]
-	foreign := g.kind == cgroupLogin && !within(p.Cgroup, c.t.Entry.Scope) && !c.atHome(p)
+	foreign := g.kind == cgroupLogin && !Within(p.Cgroup, c.t.Entry.Scope) && !c.atHome(p)
 	return why{rule: whyForeignScope, text: g.unit}, foreign
 }
 
@@ -259,7 +259,7 @@ func orRoot(unit string) string {
 // know is spared as well.
 func isInLiveLogin(c *classifier, i int) (why, bool) {
 	p, g := c.s.Processes[i], &c.groups[i]
-	if g.kind != cgroupLogin || within(p.Cgroup, c.t.Entry.Scope) || c.atHome(p) {
+	if g.kind != cgroupLogin || Within(p.Cgroup, c.t.Entry.Scope) || c.atHome(p) {
 		return why{}, false
 	}
 	return why{rule: whyForeignScope, text: g.unit}, !c.s.Logins.closing(g.unit)
