@@ -35,7 +35,7 @@ out-put = "1K"
 zzz = 1`, `x.toml:2:1: hooks.grace: unknown key; grace belongs at the top of the file, before the first [table]
 x.toml:3:1: hooks.timeuot: unknown key; did you mean timeout?
 x.toml:4:1: hooks.out-put: unknown key; did you mean output?
-x.toml:5:1: hooks.zzz: unknown key; the keys here are dir, output, shield or timeout`},
+x.toml:5:1: hooks.zzz: unknown key; the keys here are dir, output, root-dir, shield or timeout`},
 	{"misspelt table", `[hoks]
 dir = "/x"`, `x.toml:1:2: hoks: unknown key; did you mean hooks?`},
 	{"yes, colon, string for a list", `delegated = yes
@@ -202,7 +202,7 @@ scope = "x"`, `x.toml:3:3: expected ',' or ']' after array value; is a comma mis
 x.toml:5:9: scope: unknown scope "x"; valid are session or user`},
 	{"bad escape", `scope = "a\d"`, `x.toml:1:11: scope: invalid escape character U+0064 'd'; a backslash in "..." is written \\; in '...' it stands for itself`},
 	{"table and value", `hooks = 3
-hooks.dir = "/x"`, `x.toml:1:9: hooks: is an integer, expected a table; write [hooks] on a line of its own, then its keys: dir, output, shield or timeout
+hooks.dir = "/x"`, `x.toml:1:9: hooks: is an integer, expected a table; write [hooks] on a line of its own, then its keys: dir, output, root-dir, shield or timeout
 x.toml:2:1: hooks: is an integer in line 1 and cannot be a table too; remove one of them`},
 	{"table and dotted keys", `hooks.dir = "/x"
 [hooks]
@@ -228,9 +228,55 @@ timeout = "1ms"
 output = "1T"`, `x.toml:2:7: hooks.dir: "hooks.d" is no absolute path; for example "/etc/Xexit.d"
 x.toml:3:11: hooks.timeout: "1ms" is out of range; from "100ms" to "1h"
 x.toml:4:10: hooks.output: "1T" is out of range; from "1K" to "16M"`},
+	{"the daemon's words", `[daemon]
+types = ["x11", "x11", "sshd", "X11", "graphical", 7]
+audit-only = "yes"
+exempt = ["mosh-server", "vscode", "podman", "slurm", "slurm"]
+types-of = []`, `x.toml:2:17: daemon.types: has "x11" twice; remove one of them
+x.toml:2:24: daemon.types: unknown type of login "sshd"; did you mean "ssh"? valid are x11, wayland, ssh, tty or other
+x.toml:2:32: daemon.types: unknown type of login "X11"; did you mean "x11"? valid are x11, wayland, ssh, tty or other
+x.toml:2:39: daemon.types: unknown type of login "graphical"; valid are x11, wayland, ssh, tty or other
+x.toml:2:52: daemon.types: has an integer in its list, expected strings only; write each in quotes of its own
+x.toml:3:14: daemon.audit-only: is a string, expected true or false; write audit-only = true
+x.toml:4:11: daemon.exempt: unknown exemption "mosh-server"; did you mean "mosh"? valid are mosh, vscode-server, ssh-master, slurm, pbs, flux or containers
+x.toml:4:26: daemon.exempt: unknown exemption "vscode"; did you mean "vscode-server"? valid are mosh, vscode-server, ssh-master, slurm, pbs, flux or containers
+x.toml:4:36: daemon.exempt: unknown exemption "podman"; valid are mosh, vscode-server, ssh-master, slurm, pbs, flux or containers
+x.toml:4:55: daemon.exempt: has "slurm" twice; remove one of them
+x.toml:5:1: daemon.types-of: unknown key; did you mean types?`},
+	{"the daemon's lists", `[daemon]
+types = []
+exempt = "mosh"
+on-lost = "end"
+[display]
+types = "x11"`, `x.toml:2:1: daemon.types: the list is empty; name the types of logins that are taken on: x11, wayland, ssh, tty or other
+x.toml:3:10: daemon.exempt: is a string, expected a list; write exempt = ["mosh"]
+x.toml:4:1: daemon.on-lost: unknown key; on-lost belongs in [display]
+x.toml:6:1: display.types: unknown key; types belongs in [daemon]`},
+	{"the displays'", `audit-only = true
+[display]
+on-lost = "End"
+reconnect = 30
+[display]
+[hooks]
+root-dir = "end.d"
+[displays]
+on-lost = true`, `x.toml:1:1: audit-only: unknown key; audit-only belongs in [daemon]
+x.toml:3:11: display.on-lost: unknown answer to a lost display "End"; did you mean "end"? valid are auto, end or ignore
+x.toml:4:13: display.reconnect: is an integer, expected a string; write reconnect = "30s"
+x.toml:5:2: display: the table is there already, in line 2; put its keys together
+x.toml:7:12: hooks.root-dir: "end.d" is no absolute path; for example "/etc/xexit/end.d"
+x.toml:8:2: displays: unknown key; did you mean display?`},
+	{"the displays' out of range", `[display]
+on-lost = true
+reconnect = "2d"
+[daemon]
+exempt = ["containers"]
+exempt = []`, `x.toml:2:11: display.on-lost: is true or false, expected a string; write on-lost = "auto"
+x.toml:3:13: display.reconnect: "2d" is out of range; from "0s" to "1d"
+x.toml:6:1: exempt: is set already, in line 5; remove one of them`},
 	{"hostile texts", `scope = "\u001b[2J\u202e"
 "a\nb" = 1
 `, `x.toml:1:9: scope: unknown scope "\x1b[2J\u202e"; valid are session or user
-x.toml:2:1: a\x0ab: unknown key; the keys here are delegated, grace, hooks, keep, log, markers, pam-close or scope`},
+x.toml:2:1: a\x0ab: unknown key; the keys here are daemon, delegated, display, grace, hooks, keep, log, markers, pam-close or scope`},
 	{"not UTF-8", "scope = \"\xff\"", `x.toml:1:10: scope: invalid UTF-8 character in basic string; save the file as UTF-8`},
 }

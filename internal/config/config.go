@@ -25,6 +25,8 @@ type Config struct {
 	Delegated bool          // also end what `systemd-run --user --scope` put aside
 	Hooks     Hooks
 	Log       Log
+	Daemon    Daemon
+	Display   Display
 	Keep      []Keep
 
 	Sources  []string  // the files that were read, in order
@@ -33,7 +35,8 @@ type Config struct {
 
 // Hooks is about the exit scripts.
 type Hooks struct {
-	Dir     string
+	Dir     string        // of those that run as the user
+	RootDir string        // of root's own, when the daemon ends a login
 	Timeout time.Duration // for each
 	Output  int64         // bytes kept of each one's output
 	Shield  bool          // whether a hook is kept from signalling xexit
@@ -77,8 +80,11 @@ func Default() Config {
 	return Config{
 		Scope: session.ScopeSession,
 		Grace: 3 * time.Second, PAMClose: 10 * time.Second,
-		Hooks: Hooks{Dir: "/etc/Xexit.d", Timeout: 30 * time.Second, Output: 64 << 10, Shield: true},
+		Hooks: Hooks{Dir: "/etc/Xexit.d", RootDir: "/etc/xexit/end.d", Timeout: 30 * time.Second, Output: 64 << 10, Shield: true},
 		Log:   Log{Syslog: true, File: true},
+
+		Daemon:  Daemon{Types: []string{TypeX11, TypeWayland}, Exempt: Exemptions()},
+		Display: Display{OnLost: LostAuto},
 	}
 }
 

@@ -60,9 +60,16 @@ grace = "1m500ms"
 pam-close = "1m"
 markers = ["SITE_SESSION", "SEAT_ID"]
 delegated = true
-hooks = { dir = "/srv/exit.d/", timeout = "1h" }
+hooks = { dir = "/srv/exit.d/", root-dir = "/srv/root.d", timeout = "1h" }
 [log]
 syslog = false
+[daemon]
+types = ["ssh", "tty"]
+audit-only = true
+exempt = []
+[display]
+on-lost = "ignore"
+reconnect = "90s"
 [[keep]]
 name = "batch science"
 users = ["@researchers", "DOMAIN\\bob"]
@@ -81,14 +88,17 @@ after = ["logout", "link-lost"]
 	want := Config{
 		Scope: session.ScopeUser, Grace: time.Minute + 500*time.Millisecond, PAMClose: time.Minute,
 		Markers: []string{"SITE_SESSION", "SEAT_ID"}, Delegated: true,
-		Hooks: Hooks{Dir: "/srv/exit.d", Timeout: time.Hour, Output: 64 << 10, Shield: true},
+		Hooks: Hooks{Dir: "/srv/exit.d", RootDir: "/srv/root.d", Timeout: time.Hour, Output: 64 << 10, Shield: true},
 		Log:   Log{Syslog: false, File: true},
+
+		Daemon:  Daemon{Types: []string{"ssh", "tty"}, AuditOnly: true},
+		Display: Display{OnLost: LostIgnore, Reconnect: 90 * time.Second},
 		Keep: []Keep{{
 			Name: "batch science", Users: []string{"@researchers", `DOMAIN\bob`},
 			Programs: []string{"/usr/lib/R/bin/exec/R", "/opt/sim/**", "/opt/*/bin/run-*"},
 			After:    []session.Reason{session.ReasonLogout, session.ReasonLinkLost},
 			Limits:   Limits{For: 48 * time.Hour, Memory: 3 << 29, CPU: 200, Tasks: 64, Count: 4},
-			From:     Position{file, 10, 3},
+			From:     Position{file, 17, 3},
 		}},
 		Sources: []string{file},
 	}
@@ -256,7 +266,7 @@ func TestExample(t *testing.T) {
 		t.Errorf("the example's rule: %+v, %v", c.Keep, err)
 	}
 	d := &decoder{config: Default()}
-	for _, fields := range []map[string]field{d.top(), d.hooks(), d.log(), d.rule(new(Keep))} {
+	for _, fields := range []map[string]field{d.top(), d.hooks(), d.log(), d.daemon(), d.display(), d.rule(new(Keep))} {
 		for _, key := range names(fields) {
 			explained := func(heading string) bool { return strings.Contains(string(manual), heading) }
 			if !explained("\n.It Ic "+key+" ") && !explained("\n.It Ic "+key+"\n") && !explained("\n.Ss ["+key+"]\n") && !explained("\n.Ss [["+key+"]]\n") {
@@ -267,9 +277,37 @@ func TestExample(t *testing.T) {
 			}
 		}
 	}
+	for _, word := range append(LoginTypes(), Exemptions()...) {
+		if !strings.Contains(string(manual), "\n.It Cm "+word+"\n") {
+			t.Errorf("the manual does not explain %q", word)
+		}
+	}
 	for _, reason := range session.Reasons() {
 		if !strings.Contains(string(manual), string(reason)) {
 			t.Errorf("the manual does not have the reason %q", reason)
+		}
+	}
+}
+
+func TestTakesOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ loginType, service, want string }{
+		{"x11", "lightdm", "x11"},
+		{"x11", "xrdp-sesman", "x11"},
+		{"wayland", "gdm-password", "wayland"},
+		{"x11", "sshd", "x11"},
+		{"tty", "sshd", "ssh"},
+		{"unspecified", "sshd", "ssh"},
+		{"tty", "login", "tty"},
+		{"web", "cockpit", "other"},
+		{"unspecified", "su-l", "other"},
+		{"", "", "other"},
+		{"ssh", "", "other"},
+	} {
+		for _, word := range LoginTypes() {
+			if got := (Daemon{Types: []string{word}}).TakesOn(c.loginType, c.service); got != (word == c.want) {
+				t.Errorf("types = [%q], Type %q, Service %q: %v", word, c.loginType, c.service, got)
+			}
 		}
 	}
 }

@@ -48,6 +48,8 @@ func (d *decoder) top() map[string]field {
 		"delegated": d.boolean(&c.Delegated),
 		"hooks":     d.sub(d.hooks()),
 		"log":       d.sub(d.log()),
+		"daemon":    d.sub(d.daemon()),
+		"display":   d.sub(d.display()),
 		"keep":      d.keeps,
 	}
 }
@@ -55,10 +57,11 @@ func (d *decoder) top() map[string]field {
 func (d *decoder) hooks() map[string]field {
 	h := &d.config.Hooks
 	return map[string]field{
-		"dir":     d.directory(&h.Dir),
-		"timeout": d.duration(&h.Timeout, 100*time.Millisecond, time.Hour, "30s"),
-		"output":  d.size(&h.Output, 1<<10, 16<<20, "64K"),
-		"shield":  d.boolean(&h.Shield),
+		"dir":      d.directory(&h.Dir, "/etc/Xexit.d"),
+		"root-dir": d.directory(&h.RootDir, "/etc/xexit/end.d"),
+		"timeout":  d.duration(&h.Timeout, 100*time.Millisecond, time.Hour, "30s"),
+		"output":   d.size(&h.Output, 1<<10, 16<<20, "64K"),
+		"shield":   d.boolean(&h.Shield),
 	}
 }
 
@@ -100,6 +103,8 @@ func (d *decoder) meant(prefix, key string, here map[string]field) string {
 		{"", "at the top of the file, before the first [table]", d.top()},
 		{"hooks.", "in [hooks]", d.hooks()},
 		{"log.", "in [log]", d.log()},
+		{"daemon.", "in [daemon]", d.daemon()},
+		{"display.", "in [display]", d.display()},
 		{"keep.", "in [[keep]]", d.rule(new(Keep))},
 	}
 	for _, e := range elsewhere {
@@ -256,14 +261,14 @@ func (d *decoder) count(to *int, most int64) field {
 	}
 }
 
-func (d *decoder) directory(to *string) field {
+func (d *decoder) directory(to *string, example string) field {
 	return func(key string, n *node) {
-		if !d.is(key, n, kindString, strconv.Quote("/etc/Xexit.d")) {
+		if !d.is(key, n, kindString, strconv.Quote(example)) {
 			return
 		}
 		switch {
 		case !path.IsAbs(n.text):
-			d.problem(n, key, fmt.Sprintf("%q is no absolute path", n.text), `for example "/etc/Xexit.d"`)
+			d.problem(n, key, fmt.Sprintf("%q is no absolute path", n.text), "for example "+strconv.Quote(example))
 		case hasControl(n.text):
 			d.problem(n, key, fmt.Sprintf("%q has control characters in it", n.text), "")
 		default:
