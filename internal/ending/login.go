@@ -24,23 +24,23 @@ import (
 )
 
 // A login is what root ends where a user ends a display's session. logind says
-// which there are; the kernel says who is in one.
+// which there are, or the PAM hook where there is no logind; the kernel says who is in one.
 
-// login finds a login by logind's id. fs.ErrNotExist: there is none.
+// login finds a login by its id. fs.ErrNotExist: there is none.
 func (h Host) login(id string) (subject, error) {
 	l, err := member.ReadLogin(os.DirFS(h.Root), id)
 	if err != nil {
 		return subject{}, err
 	}
-	if !l.User() {
-		return subject{}, fmt.Errorf("%w: login %s is no user's (logind's class is %q)", ErrUsage, id, l.Class)
+	if !l.IsUser() {
+		return subject{}, fmt.Errorf("%w: login %s is no user's (its class is %q)", ErrUsage, id, l.Class)
 	}
-	if l.Scope != "session-"+id+".scope" {
-		return subject{}, fmt.Errorf("%w: login %s has no scope of its own (%q), so nobody can be told from anybody", ErrUsage, id, l.Scope)
+	if l.Cgroup == "" {
+		return subject{}, fmt.Errorf("%w: login %s has no scope of its own (%q), nor another control group, so nobody can be told from anybody", ErrUsage, id, l.Scope)
 	}
 	e := registry.Entry{
 		Display: session.CanonicalDisplay(l.Display), Audit: l.Audit, UID: l.UID, OwnsLogin: true,
-		Scope: fmt.Sprintf("/user.slice/user-%d.slice/%s", l.UID, l.Scope),
+		Scope: l.Cgroup,
 		Phase: session.PhaseWatching,
 	}
 	if err := h.leader(&e, l.Leader); err != nil {
@@ -101,11 +101,11 @@ func loginID(procRoot string, l *member.Login) (session.ID, error) {
 func (h Host) logins() string {
 	list, err := member.ListLogins(os.DirFS(h.Root))
 	if err != nil {
-		return "logind's logins cannot be read: " + err.Error()
+		return "the logins cannot be read: " + err.Error()
 	}
 	var names []string
 	for _, l := range list {
-		if l.User() {
+		if l.IsUser() {
 			names = append(names, fmt.Sprintf("%s of %s (%s, %s)", l.ID, userName(l.UID), l.Type, l.State))
 		}
 	}
@@ -126,7 +126,7 @@ func (h Host) lookAtLogins(ctx context.Context, reg *registry.Registry, c config
 		return nil, err
 	}
 	for _, l := range list {
-		if !l.User() || limits.System(l.UID) {
+		if !l.IsUser() || limits.System(l.UID) {
 			continue
 		}
 		s, err := h.login(l.ID)

@@ -10,7 +10,7 @@ type cgroupKind uint8
 
 const (
 	cgroupNone    cgroupKind = iota // the root, or unknown: a host without systemd
-	cgroupLogin                     // session-N.scope: one login
+	cgroupLogin                     // session-N.scope, /xexit/login-N: one login
 	cgroupManager                   // user@UID.service: shared by the user's logins
 	cgroupSystem                    // a service of the system, or a container
 	cgroupUser                      // elsewhere in user-UID.slice
@@ -33,6 +33,10 @@ type cgroup struct {
 // counts: below user@UID.service a user can make any names he likes.
 func parseCgroup(path string) cgroup {
 	var c cgroup
+	if id, ok := strings.CutPrefix(path, hookGroups); ok {
+		id, _, _ = strings.Cut(id, "/")
+		return cgroup{kind: cgroupLogin, unit: path[len("/xexit/") : len(hookGroups)+len(id)]}
+	}
 	for rest := path; rest != ""; {
 		var part string
 		part, rest, _ = strings.Cut(rest, "/")

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"xexit/internal/registry"
 	"xexit/internal/session"
@@ -21,24 +23,44 @@ const (
 	lingerDir   = "var/lib/systemd/linger"
 )
 
-// Login is a login as logind knows it.
+// HookDir is where the PAM hook keeps its logins, below the root of the file
+// system, for hosts where logind does not run: files like logind's. Their
+// names begin with a 'p', as none of logind's does, so both may be there.
+const HookDir = "run/xexit/logins"
+
+// HookCgroup is the control group of a login of the PAM hook's.
+func HookCgroup(id string) string { return hookGroups + id }
+
+const hookGroups = "/xexit/login-"
+
+// Login is a login as logind knows it, or the PAM hook.
 type Login struct {
-	ID      string // of the session: "4", "c1"
-	UID     uint32
-	Scope   string // its unit: "session-4.scope"
-	Class   string // "user", "background", "manager", …
-	Type    string // "tty", "x11", "wayland", …
-	State   string // "active", "online", "closing"
-	Display string // "" if it has none
-	Leader  int    // process
-	Audit   uint32 // session.NoAudit if logind does not know it
+	ID         string // of the session: "4", "c1"; "p7": the PAM hook's
+	UID        uint32
+	User       string // name
+	Class      string // "user", "background", "manager", …
+	Type       string // "tty", "x11", "wayland", …
+	Service    string // of PAM: "sshd", "login"
+	State      string // "active", "online", "closing"
+	TTY        string // "" if it has none
+	Display    string // "" if it has none
+	RemoteHost string // as PAM was told: not to be relied on
+	Remote     bool
+	Seat       string // "" if it has none
+	Leader     int    // process; 0: not known
+	Audit      uint32 // session.NoAudit if it is not known here
+	Scope      string // its unit: "session-4.scope"; "": it has none
+	// Cgroup is the path of its control group, as in /proc/PID/cgroup: that of
+	// its scope or the PAM hook's. "": it has none of its own, so nobody in it
+	// can be told from anybody else.
+	Cgroup string
 }
 
-// User reports whether a person logged in: not a service manager, a greeter or
-// a batch job.
-func (l *Login) User() bool { return strings.HasPrefix(l.Class, "user") }
+// IsUser reports whether a person logged in: not a service manager, a greeter
+// or a batch job.
+func (l *Login) IsUser() bool { return strings.HasPrefix(l.Class, "user") }
 
-// Logins is what logind says of one user.
+// Logins is what is known of one user.
 type Logins struct {
 	Known   bool // there is a logind
 	List    []Login
@@ -46,65 +68,60 @@ type Logins struct {
 	Unsure  bool // not all of it could be read: there may be another live login
 }
 
-// ReadLogins reads what logind knows of a user, below the root of a
-// file system. A host without logind has none of the files: Known is false. A file
-// that cannot be read is in the error, and what could be read is returned.
+// ReadLogins reads what logind and the PAM hook know of a user, below the root
+// of a file system. A host without logind has none of its files: Known is
+// false. A file that cannot be read is in the error, and what could be read is
+// returned.
 func ReadLogins(root fs.FS, uid uint32) (Logins, error) {
 	var l Logins
 	if root == nil {
 		return l, nil
 	}
-	entries, err := fs.ReadDir(root, sessionsDir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return l, nil
-		}
-		return Logins{Known: true, Unsure: true}, err
-	}
+	list, ours, err := listLogins(root, sessionsDir)
 	user, userErr := readKeys(root, path.Join(usersDir, strconv.FormatUint(uint64(uid), 10)))
+	if errors.Is(userErr, fs.ErrNotExist) {
+		userErr = nil
+	}
 	// The directory alone is no logind: it may be left over, or made by a
 	// package. One that runs has written a file for somebody.
-	l.Known = user != nil
-	var errs []error
-	if userErr != nil && !errors.Is(userErr, fs.ErrNotExist) {
-		errs = append(errs, userErr)
-	}
-	for _, entry := range entries {
-		if entry.IsDir() || strings.HasSuffix(entry.Name(), ".ref") || strings.HasPrefix(entry.Name(), ".") {
-			continue // the FIFO that holds a session, or a file being written
-		}
-		l.Known = true
-		login, err := ReadLogin(root, entry.Name())
-		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) { // it has just gone
-				errs = append(errs, err)
-			}
-			continue
-		}
+	l.Known = user != nil || ours || err != nil
+	hooked, _, hookErr := listLogins(root, HookDir)
+	for _, login := range append(list, hooked...) {
 		if login.UID == uid {
 			l.List = append(l.List, login)
 		}
 	}
 	l.Lingers = lingers(root, user["NAME"], uid)
-	l.Unsure = len(errs) > 0
-	return l, errors.Join(errs...)
+	err = errors.Join(err, userErr, hookErr)
+	l.Unsure = err != nil
+	return l, err
 }
 
-// ListLogins reads all logins of a host, in no order. A host without logind
-// has none. One that cannot be read is in the error; the others are returned.
-func ListLogins(root fs.FS) (list []Login, err error) {
-	entries, err := fs.ReadDir(root, sessionsDir)
+// ListLogins reads all logins of a host, in no order. A host with neither
+// logind nor the PAM hook has none. One that cannot be read is in the error;
+// the others are returned.
+func ListLogins(root fs.FS) ([]Login, error) {
+	list, _, err := listLogins(root, sessionsDir)
+	hooked, _, hookErr := listLogins(root, HookDir)
+	return append(list, hooked...), errors.Join(err, hookErr)
+}
+
+// listLogins reads the logins of a directory; any: there is at least one file.
+func listLogins(root fs.FS, dir string) (list []Login, any bool, err error) {
+	entries, err := fs.ReadDir(root, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, err
+		return nil, false, err
 	}
 	var errs []error
 	for _, entry := range entries {
-		if entry.IsDir() || !isLoginID(entry.Name()) {
+		// Others are the FIFO that holds a session, or a file being written.
+		if id := entry.Name(); entry.IsDir() || !isLoginID(id) || dirOf(id) != dir {
 			continue
 		}
+		any = true
 		login, err := ReadLogin(root, entry.Name())
 		switch {
 		case err == nil:
@@ -113,16 +130,16 @@ func ListLogins(root fs.FS) (list []Login, err error) {
 			errs = append(errs, err)
 		}
 	}
-	return list, errors.Join(errs...)
+	return list, any, errors.Join(errs...)
 }
 
-// ReadLogin reads what logind knows of one login. fs.ErrNotExist: it does not
-// know one of that id.
+// ReadLogin reads what is known of one login. fs.ErrNotExist: there is none of
+// that id.
 func ReadLogin(root fs.FS, id string) (Login, error) {
 	if !isLoginID(id) {
 		return Login{}, fmt.Errorf("read login %q: %w", id, fs.ErrNotExist)
 	}
-	keys, err := readKeys(root, path.Join(sessionsDir, id))
+	keys, err := readKeys(root, path.Join(dirOf(id), id))
 	if err != nil {
 		return Login{}, fmt.Errorf("read login %s: %w", id, err)
 	}
@@ -131,14 +148,31 @@ func ReadLogin(root fs.FS, id string) (Login, error) {
 		return Login{}, fmt.Errorf("read login %s: UID: %w", id, err)
 	}
 	l := Login{
-		ID: id, UID: uint32(uid), Scope: keys["SCOPE"], Class: keys["CLASS"], Type: keys["TYPE"],
-		State: keys["STATE"], Display: keys["DISPLAY"], Audit: session.NoAudit,
+		ID: id, UID: uint32(uid), User: keys["USER"], Class: keys["CLASS"], Type: keys["TYPE"],
+		Service: keys["SERVICE"], State: keys["STATE"], TTY: keys["TTY"], Display: keys["DISPLAY"],
+		RemoteHost: keys["REMOTE_HOST"], Remote: keys["REMOTE"] == "1", Seat: keys["SEAT"],
+		Scope: keys["SCOPE"], Audit: session.NoAudit,
 	}
 	l.Leader, _ = strconv.Atoi(keys["LEADER"]) // 0: not known
 	if audit, err := strconv.ParseUint(keys["AUDIT"], 10, 32); err == nil && audit != 0 {
 		l.Audit = uint32(audit)
 	}
+	switch {
+	case dirOf(id) == HookDir && keys["CGROUP"] == HookCgroup(id):
+		l.Cgroup = keys["CGROUP"]
+	case dirOf(id) == sessionsDir && l.Scope == "session-"+id+".scope":
+		l.Cgroup = fmt.Sprintf("/user.slice/user-%d.slice/%s", l.UID, l.Scope)
+	}
 	return l, nil
+}
+
+// dirOf says whose a login is by its id: logind's begin with a digit, or a 'c'
+// where the kernel has given no audit id.
+func dirOf(id string) string {
+	if id[0] == 'p' {
+		return HookDir
+	}
+	return sessionsDir
 }
 
 // isLoginID: letters and digits, as logind makes them.
@@ -180,14 +214,25 @@ func localName(root fs.FS, uid uint32) string {
 	return ""
 }
 
+// maxFile bounds what is read of one login, in bytes.
+const maxFile = 64 << 10
+
 func readKeys(root fs.FS, name string) (map[string]string, error) {
 	f, err := root.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // read only
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// What anybody else could write says nothing of a login.
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a file of root's", name)
+	}
 	keys := map[string]string{}
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(io.LimitReader(f, maxFile))
 	for lines.Scan() {
 		if key, v, ok := strings.Cut(lines.Text(), "="); ok {
 			keys[key] = strings.Trim(v, `"`)
@@ -196,26 +241,26 @@ func readKeys(root fs.FS, name string) (map[string]string, error) {
 	return keys, lines.Err()
 }
 
-// OtherLive reports whether logind holds another login of the user for live:
-// a user's, not a service manager's or a batch job's, and not on its way out.
+// OtherLive reports whether another login of the user is held for live: a
+// user's, not a service manager's or a batch job's, and not on its way out.
 func (l *Logins) OtherLive(e *registry.Entry) bool {
 	if l.Unsure {
 		return true
 	}
 	for i := range l.List {
 		g := &l.List[i]
-		if g.User() && g.State != "closing" && !g.is(e) {
+		if g.IsUser() && g.State != "closing" && !g.is(e) {
 			return true
 		}
 	}
 	return false
 }
 
-// is reports whether it is the login of a session: by its scope, or where
-// that is unknown by its leader or the id in the environment.
+// is reports whether it is the login of a session: by its control group, or
+// where that is unknown by its leader or the id in the environment.
 func (g *Login) is(e *registry.Entry) bool {
 	if e.Scope != "" {
-		return g.Scope != "" && strings.HasSuffix(e.Scope, "/"+g.Scope)
+		return g.unit() != "" && strings.HasSuffix(e.Scope, "/"+g.unit())
 	}
 	if g.Leader != 0 && g.Leader == e.Leader.PID {
 		return true
@@ -228,11 +273,18 @@ func (g *Login) is(e *registry.Entry) bool {
 	return false
 }
 
-// closing reports whether logind knows the login with this scope, and that it
-// is over.
-func (l *Logins) closing(scope string) bool {
+// unit is the last part of its control group's path.
+func (g *Login) unit() string {
+	if g.Scope != "" {
+		return g.Scope
+	}
+	return strings.TrimPrefix(g.Cgroup, path.Dir(hookGroups)+"/")
+}
+
+// closing reports whether the login in this unit is known, and over.
+func (l *Logins) closing(unit string) bool {
 	for i := range l.List {
-		if l.List[i].Scope == scope {
+		if l.List[i].unit() == unit {
 			return l.List[i].State == "closing"
 		}
 	}

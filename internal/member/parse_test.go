@@ -31,6 +31,9 @@ func TestParseCgroup(t *testing.T) {
 		{"/user.slice/user-1000.slice/user@1000.service/session-4.scope", cgroup{kind: cgroupManager, unit: "user@1000.service", user: true, uid: 1000, ownScope: true}},
 		{"/user.slice/user-1000.slice/xexit-keep.scope", cgroup{kind: cgroupUser, unit: "user-1000.slice", user: true, uid: 1000}},
 		{"/5", cgroup{kind: cgroupOther, unit: "5"}},
+		{"/xexit/login-p7", cgroup{kind: cgroupLogin, unit: "login-p7"}},
+		{"/xexit/login-p7/own/session-4.scope", cgroup{kind: cgroupLogin, unit: "login-p7"}},
+		{"/own/xexit/login-p7", cgroup{kind: cgroupOther, unit: "own"}},
 	} {
 		if got := parseCgroup(c.path); got != c.want {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", c.path, got, c.want)
