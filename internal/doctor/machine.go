@@ -15,7 +15,7 @@ func (f Facts) machine() []Finding {
 	}
 	if m.HidePID != "" {
 		list = append(list, note("proc.hidepid", "/proc hides what others run (hidepid="+m.HidePID+")",
-			"of an X server that another user runs it cannot be seen whether it is stopped", ""))
+			"of an X server that another user runs it cannot be seen whether it is stopped; what lets nobody look at it (ssh-agent) is ended below `xexit session`, and elsewhere named and left alone", ""))
 	}
 	list = append(list, f.logind()...)
 	if l.Lingers {

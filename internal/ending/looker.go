@@ -150,7 +150,7 @@ func (l *looker) remember(item *policy.Item) {
 func (l *looker) inBound(ref *proc.Ref) error {
 	b := &l.target.bound
 	if b.ByDescentOnly {
-		return l.below(ref.ID().PID, b.Subreaper)
+		return l.below(ref, b.Subreaper)
 	}
 	if l.target.euid != 0 {
 		return nil // kill(2) is the bound: it lets a user reach his own processes only
@@ -174,13 +174,27 @@ func (l *looker) inBound(ref *proc.Ref) error {
 	return nil
 }
 
-// below reports whether pid descends from the subreaper, now.
-func (l *looker) below(pid int, subreaper session.ProcID) error {
+// below reports whether a process descends from the subreaper, now.
+func (l *looker) below(ref *proc.Ref, subreaper session.ProcID) error {
+	pid := ref.ID().PID
 	for hops := 0; pid > 1 && hops < maxHops; hops++ {
 		s, err := l.target.fs.Stat(pid)
 		if err != nil {
-			if errors.Is(err, proc.ErrGone) {
+			if errors.Is(ref.Signal(0), proc.ErrGone) {
 				return nil
+			}
+			if errors.Is(l.target.fs.MaySignal(pid), proc.ErrGone) {
+				pid = ref.ID().PID // one in between has died: there is another parent now
+				continue
+			}
+			if l.target.fs.HasChild(subreaper, pid) {
+				return nil
+			}
+			// Hidden by /proc: its parent is the one that the plan names, if
+			// that one lists it still.
+			if parent := l.planned(l.parent(pid)); !parent.IsZero() && l.target.fs.HasChild(parent, pid) {
+				pid = parent.PID
+				continue
 			}
 			return err
 		}
@@ -190,6 +204,26 @@ func (l *looker) below(pid int, subreaper session.ProcID) error {
 		pid = s.PPID
 	}
 	return fmt.Errorf("it does not descend from the session's subreaper %d", subreaper.PID)
+}
+
+// parent is the number of the parent that the plan has for pid; 0: none.
+func (l *looker) parent(pid int) int {
+	for i := range l.plan.Items {
+		if item := &l.plan.Items[i]; item.ID.PID == pid {
+			return item.PPID
+		}
+	}
+	return 0
+}
+
+// planned is who has the number pid in the plan.
+func (l *looker) planned(pid int) session.ProcID {
+	for i := range l.plan.Items {
+		if id := l.plan.Items[i].ID; id.PID == pid && pid != 0 {
+			return id
+		}
+	}
+	return session.ProcID{}
 }
 
 // maxHops bounds the walk to the root of the process tree: the parents may
@@ -245,6 +279,9 @@ func cause(err error) string {
 
 func (l *looker) alive(id session.ProcID) bool {
 	s, err := l.target.fs.Stat(id.PID)
+	if err != nil && id.Start == 0 { // hidden by /proc: kill(2) knows
+		return !errors.Is(l.target.fs.MaySignal(id.PID), proc.ErrGone)
+	}
 	return err == nil && s.ID() == id && !s.Dead()
 }
 

@@ -32,3 +32,10 @@ func (p *PidFD) Signal(sig syscall.Signal) error {
 
 // Close releases the reference; the process is not touched.
 func (p *PidFD) Close() error { return callError("close", unix.Close(p.fd)) }
+
+// Dead reports whether the process is dead, also as a zombie (poll(2)).
+func (p *PidFD) Dead() (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	n, err := retryFD(func() (int, error) { return unix.Poll(fds, 0) })
+	return n > 0, callError("poll", err)
+}

@@ -52,6 +52,9 @@ func (c *classifier) finding(p *Process, r *ruling, text string) Finding {
 
 func errOutside(p *Process) error {
 	if p.Denied {
+		if p.Hidden {
+			return fmt.Errorf("process of another user: %w", syscall.EPERM)
+		}
 		return fmt.Errorf("process of uid %d: %w", p.UID, syscall.EPERM)
 	}
 	return fmt.Errorf("process of uid %d: %w", p.UID, ErrOutOfBound)
@@ -128,7 +131,7 @@ func (c *classifier) add(from int) {
 	}
 	for i := from; i < len(processes); i++ {
 		p := processes[i]
-		if j, ok := c.index[p.PPID]; ok && int(j) != i && processes[j].ID.Start <= p.ID.Start {
+		if j, ok := c.index[p.PPID]; ok && int(j) != i && processes[j].ID.MayBeParentOf(p.ID) {
 			c.parent[i] = j
 		}
 	}
@@ -325,7 +328,7 @@ func (c *classifier) explain(i int) ruling {
 	if p.Far {
 		return ruling{}
 	}
-	if c.t.Login {
+	if c.t.Login && !p.Hidden {
 		return ruling{why: why{rule: whyOutOfLogin}}
 	}
 	for k := range c.vetoes {
@@ -334,10 +337,12 @@ func (c *classifier) explain(i int) ruling {
 			continue
 		}
 		if w, hit := v.says(c, i); hit {
-			return ruling{why: w}
+			return ruling{undecided: p.Hidden && v.undecided, why: w}
 		}
 	}
 	switch {
+	case p.Hidden:
+		return ruling{undecided: true, why: why{rule: whyHidden}}
 	case p.ID.Start < c.t.Entry.Start:
 		return ruling{why: why{rule: whyBefore}}
 	case p.Env == EnvUnknown:

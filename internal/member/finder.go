@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"xexit/internal/proc"
 	"xexit/internal/registry"
@@ -43,6 +44,7 @@ type Finder struct {
 	home    [3]string // of the watcher, the leader, the subreaper
 
 	env   envReader
+	hide  hiding
 	class *classifier
 	snap  Snapshot
 	order []*record // parallel to snap.Processes
@@ -105,6 +107,7 @@ func NewFinder(fs *proc.FS, t Target) *Finder {
 		past:    map[session.ProcID]struct{}{},
 		scope:   map[int]struct{}{},
 		class:   newClassifier(vetoesFor(&t)),
+		hide:    newHiding(fs),
 	}
 	f.env = newEnvReader(fs.Root(), t.Entry.Markers)
 	f.visit = f.visitEntry
@@ -138,7 +141,11 @@ func (f *Finder) Full(ctx context.Context) (Pass, error) {
 	last, lastErr := f.fs.LastPID()
 	f.makeRoom()
 	f.low, f.high = last, 0
-	if err := f.first(ctx); err != nil {
+	patience := numbersPatience
+	if f.pass == 0 {
+		patience = firstPatience
+	}
+	if err := f.first(ctx, patience); err != nil {
 		return f.finish(false), err
 	}
 	f.take(ctx, 0)
@@ -201,12 +208,12 @@ func (f *Finder) Listed(ctx context.Context) (Pass, error) {
 // All is one look without references and without rounds: what `xexit ps` shows
 // of a session that lives. Ref is not set, and nothing is remembered.
 func (f *Finder) All(ctx context.Context) (Pass, error) {
-	err := f.first(ctx)
+	err := f.first(ctx, allPatience)
 	return f.finish(false), err
 }
 
 // first reads all processes and decides over them.
-func (f *Finder) first(ctx context.Context) error {
+func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 	f.begin()
 	if err := f.listScope(); err != nil {
 		return fmt.Errorf("find members: %w", err)
@@ -215,6 +222,7 @@ func (f *Finder) first(ctx context.Context) error {
 		return fmt.Errorf("find members: %w", err)
 	}
 	f.readStrangers()
+	f.readHidden(ctx, patience)
 	if err := f.readRest(ctx, 0); err != nil {
 		return err
 	}
@@ -269,6 +277,7 @@ func (f *Finder) round(ctx context.Context, base int) (last int, wrapped bool, e
 		}
 	}
 	f.readStrangers()
+	f.readHidden(ctx, 0)
 	if len(f.order) > known {
 		if err := f.readRest(ctx, known); err != nil {
 			return 0, false, err

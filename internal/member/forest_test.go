@@ -82,6 +82,9 @@ func newForest(seed uint64) *forest {
 		f.uid = 0
 	}
 	f.populate()
+	if f.chance(20) {
+		f.hide()
+	}
 	for _, t := range f.trees {
 		f.snap.Processes = append(f.snap.Processes, &t.Process)
 	}

@@ -16,6 +16,7 @@ func loginVetoes() []veto {
 		{name: "self", strikes: all, says: isSelf},
 		{name: "system", strikes: all, says: isSystem},
 		{name: "leader", strikes: all, says: isLeader},
+		{name: "hidden", strikes: all, undecided: true, says: isHidden},
 		{name: "manager", strikes: unscoped | sole, says: isUnderManager}, // goes down through systemd
 		{name: "other login", strikes: unscoped, says: isInForeignScope},
 		{name: "service", strikes: unscoped, says: isInSystemService},

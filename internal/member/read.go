@@ -14,6 +14,10 @@ import (
 // counted.
 func (f *Finder) visitEntry(pid int, inode uint64) error {
 	r := f.records[pid]
+	if r != nil && r.pass == f.pass && r.Hidden && f.stillHidden(r) {
+		r.inode = inode
+		return nil
+	}
 	if r != nil && r.pass == f.pass {
 		r.Dead = true // it was read in this pass: its number has a new owner
 		r = nil
@@ -47,13 +51,18 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		r = &record{}
 	}
 	if err := f.readStat(r, pid, listed || f.t.Bound.hasUID(owner)); err != nil {
-		f.failed(pid, err)
+		if f.hide.on && errors.Is(err, proc.ErrDenied) {
+			f.hide.denied = append(f.hide.denied, pid)
+		} else {
+			f.failed(pid, err)
+		}
 		return nil
 	}
 	if r.ID != r.stat.ID() {
 		*r = record{stat: r.stat, held: r.held}
 	}
 	r.copyStat()
+	r.Hidden = false
 	r.exact = r.exact && r.owner == owner
 	r.inode, r.owner, r.Denied = inode, owner, false
 	f.records[pid] = r
@@ -187,10 +196,10 @@ func (f *Finder) readRest(ctx context.Context, from int) error {
 				parent = f.parentOf(r)
 			}
 		}
-		if r.Born.IsZero() && parent != nil && parent.ID.PID != 1 && parent.ID.Start <= r.ID.Start {
+		if r.Born.IsZero() && parent != nil && parent.ID.PID != 1 && parent.ID.MayBeParentOf(r.ID) {
 			r.Born = parent.ID
 		}
-		if !f.t.Login && !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !r.unchanged() && !f.isSelf(r) {
+		if !f.t.Login && !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !r.Hidden && !r.unchanged() && !f.isSelf(r) {
 			f.queue = append(f.queue, r)
 		}
 	}

@@ -29,6 +29,11 @@ type Process struct {
 	UIDKnown bool
 	Denied   bool // kill(2) says EPERM
 
+	// Hidden: /proc tells nothing of it (hidepid, proc(5)). The number is known,
+	// the parent perhaps (0 if not), and nothing else; ID.Start is 0 unless it
+	// could be read once.
+	Hidden bool
+
 	// Far: it lies outside the bound for certain, and only descent was read.
 	// None of the fields below is set.
 	Far bool

@@ -70,7 +70,7 @@ func (f *Finder) readStat(r *record, pid int, likely bool) error {
 		r.held = ref
 		f.held = append(f.held, r)
 		return nil
-	case errors.Is(err, proc.ErrGone):
+	case errors.Is(err, proc.ErrGone) || errors.Is(err, proc.ErrDenied):
 		return err
 	}
 	f.letGo() // no descriptor left, most likely: reading needs one
@@ -112,7 +112,7 @@ func (f *Finder) take(ctx context.Context, from int) {
 	}
 	for i := from; i < len(f.order); i++ {
 		r := f.order[i]
-		if r.Known == 0 && r.ref == nil && !r.Dead && f.class.rulings[i].member() && f.refer(r) {
+		if r.Known == 0 && r.ref == nil && !r.Dead && f.class.rulings[i].member() && f.refer(r) && !r.Hidden {
 			f.queue = append(f.queue, r)
 		}
 	}
@@ -156,6 +156,9 @@ func (f *Finder) refer(r *record) bool {
 	if r.refError = f.starved; f.starved != nil {
 		f.now.Unknown++
 		return false
+	}
+	if r.Hidden {
+		return f.referHidden(r)
 	}
 	ref, err := f.open(r.ID.PID, &r.stat)
 	if err == nil && ref.ID() == r.ID {

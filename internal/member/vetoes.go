@@ -31,6 +31,7 @@ func vetoes() []veto {
 		{name: "system", strikes: all, says: isSystem},
 		{name: "other marker", strikes: all, says: hasOtherMarker},
 		{name: "below other xexit", strikes: all, says: isBelowOther},
+		{name: "hidden", strikes: all, undecided: true, says: isHidden},
 		{name: "other session's audit id", strikes: all, says: hasOtherAudit},
 		{name: "other session's scope", strikes: all, says: isInOtherScope},
 		{name: "user manager", strikes: notSole, says: isUnderManager},
@@ -304,6 +305,9 @@ func isOfOtherDaemonWithoutLogind(c *classifier, i int) (why, bool) {
 
 func isDenied(c *classifier, i int) (why, bool) {
 	p := c.s.Processes[i]
+	if p.Hidden {
+		return why{rule: whyDeniedHidden}, p.Denied
+	}
 	return why{rule: whyDenied, number: int(p.UID)}, p.Denied
 }
 

@@ -46,6 +46,7 @@ const (
 
 	// It does not, or may not.
 	whyDenied
+	whyDeniedHidden
 	whyOutside
 	whyNotBelow
 	whySelf
@@ -72,6 +73,7 @@ const (
 	whyOtherDaemon
 
 	// Nothing is known.
+	whyHidden
 	whySameLogin
 	whyUnreadable
 	whyUnknown
@@ -152,6 +154,10 @@ func (w why) restString() string {
 		return "runs under " + w.text + ", and the user lingers"
 	case whyOtherDaemon:
 		return "started by " + strconv.Itoa(w.number) + ", which is root's and not this session's"
+	case whyDeniedHidden:
+		return "belongs to the session, but runs as another user, and /proc hides it (hidepid)"
+	case whyHidden:
+		return "hidden (hidepid): /proc tells its own user nothing of it"
 	case whySameLogin:
 		return "same login, but that is not this session's alone, and it has no marker"
 	case whyUnreadable:

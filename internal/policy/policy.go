@@ -152,7 +152,7 @@ func (d *decider) above(i int) (pid int, rule *Rule) {
 	for range len(d.processes) { // the parents could form a ring
 		p := &d.processes[i]
 		parent, ok := d.index[p.PPID]
-		if !ok || parent == i || !d.processes[parent].Member || d.processes[parent].ID.Start > p.ID.Start {
+		if !ok || parent == i || !d.processes[parent].Member || !d.processes[parent].ID.MayBeParentOf(p.ID) {
 			return 0, nil
 		}
 		if rule := d.rule(parent); rule != nil {

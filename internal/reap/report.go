@@ -122,6 +122,8 @@ func (r *run) report(verified bool) Report {
 	return rep
 }
 
+var errHidden = errors.New("unknown: /proc hides it (hidepid)")
+
 // cause says why p is still there, from what the kernel shows of it now. The
 // reading is only for people: it is by number, and may come too late.
 func cause(fs *proc.FS, p *process) error {
@@ -136,6 +138,9 @@ func cause(fs *proc.FS, p *process) error {
 	}
 	stat, err := fs.Stat(p.id.PID)
 	if err != nil {
+		if p.id.Start == 0 {
+			return errHidden
+		}
 		return fmt.Errorf("unknown: %w", err)
 	}
 	if tracer, err := fs.TracerPID(p.id.PID); err == nil && tracer != 0 {

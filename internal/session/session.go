@@ -51,12 +51,17 @@ func (id ID) Short() string {
 // processes with one number differ in the start time unless the number was
 // reused within one tick (10 ms), which is why signals go through a pidfd.
 type ProcID struct {
-	PID   int    `json:"pid"`
+	PID int `json:"pid"`
+	// Start is 0 where it could not be read (hidepid, proc(5)).
 	Start uint64 `json:"start"`
 }
 
 // IsZero reports whether id names no process.
 func (id ProcID) IsZero() bool { return id.PID == 0 }
+
+// MayBeParentOf reports whether the start times allow it: a parent that is
+// younger than its child is another process by the same number.
+func (id ProcID) MayBeParentOf(child ProcID) bool { return id.Start <= child.Start || child.Start == 0 }
 
 // NoAudit is the audit session id of a process that has none (proc(5),
 // /proc/PID/sessionid). It equals nothing, not even itself.

@@ -146,28 +146,8 @@ func (g *gatherer) machine() doctor.Machine {
 	_, err := fs.Stat(g.Root, "sys/fs/cgroup/cgroup.controllers")
 	m.CgroupV2 = err == nil
 	mounts, _ := os.ReadFile(g.Proc + "/self/mountinfo")
-	m.HidePID = hidePID(string(mounts))
+	m.HidePID = proc.HidePID(string(mounts), "/proc")
 	return m
-}
-
-// hidePID finds the option of the /proc that is on top (proc(5)); "" if it
-// hides nothing.
-func hidePID(mountinfo string) string {
-	found := ""
-	for line := range strings.SplitSeq(mountinfo, "\n") {
-		before, after, _ := strings.Cut(line, " - ")
-		fields, options := strings.Fields(before), strings.Fields(after)
-		if len(fields) < 5 || fields[4] != "/proc" || len(options) < 3 || options[0] != "proc" {
-			continue
-		}
-		found = ""
-		for option := range strings.SplitSeq(options[2], ",") {
-			if value, ok := strings.CutPrefix(option, "hidepid="); ok && value != "0" && value != "off" {
-				found = value
-			}
-		}
-	}
-	return found
 }
 
 func (g *gatherer) ssh(ctx context.Context) doctor.SSH {

@@ -182,26 +182,6 @@ func TestRuntimeDirectory(t *testing.T) {
 	}
 }
 
-func TestHidePID(t *testing.T) {
-	t.Parallel()
-	const line = "22 28 0:21 / /proc rw,nosuid shared:13 - proc proc rw"
-	for text, want := range map[string]string{
-		"":                                       "",
-		line + "\n":                              "",
-		line + ",hidepid=0":                      "",
-		line + ",hidepid=off":                    "",
-		line + ",gid=4,hidepid=2":                "2",
-		line + ",hidepid=invisible":              "invisible",
-		line + ",hidepid=2\n" + line:             "",
-		"1 2 0:3 / /x rw - proc x hidepid=2":     "",
-		"1 2 0:3 / /proc rw - tmpfs x hidepid=2": "",
-	} {
-		if got := hidePID(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-}
-
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ cgroup, scope, unit string }{
