@@ -253,7 +253,7 @@ func (l *looker) fill(r *history.Record, report reap.Report) {
 			continue
 		}
 		if err := l.barred[id]; err != nil && l.alive(id) {
-			r.Survivors = append(r.Survivors, l.survivor(id, cause(err)))
+			r.Survivors = append(r.Survivors, l.survivor(id, cause(err, l.seen[id].UID)))
 		}
 		r.Processes = append(r.Processes, p)
 	}
@@ -269,10 +269,10 @@ func (l *looker) survivor(id session.ProcID, cause string) history.Survivor {
 	return s
 }
 
-// cause says in words why we could not signal a process.
-func cause(err error) string {
+// cause says in words why we could not signal a process of that uid.
+func cause(err error, uid uint32) string {
 	if errors.Is(err, syscall.EPERM) {
-		return "EPERM: it runs as another user"
+		return "EPERM: it runs as " + userName(uid)
 	}
 	return err.Error()
 }

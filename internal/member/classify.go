@@ -34,7 +34,7 @@ func vetoesFor(t *Target) []veto {
 // unless they belong.
 func (c *classifier) reported(i int) bool {
 	p, r := c.s.Processes[i], &c.rulings[i]
-	return r.belongs() || !p.Far && !p.Dead && !p.Kernel && !p.Denied && p.UIDKnown && c.t.Bound.hasUID(p.UID)
+	return r.belongs() || p.Far && r.undecided || !p.Far && !p.Dead && !p.Kernel && !p.Denied && p.UIDKnown && c.t.Bound.hasUID(p.UID)
 }
 
 func (c *classifier) finding(p *Process, r *ruling, text string) Finding {
@@ -268,7 +268,7 @@ func (c *classifier) descends(i int) bool {
 	p, parent := c.s.Processes[i], int(c.parent[i])
 	if parent >= 0 {
 		q := c.s.Processes[parent]
-		if c.state[parent] == stateDone && c.rulings[parent].belongs() || q.ID == c.t.Entry.Subreaper {
+		if c.hands(parent) || q.ID == c.t.Entry.Subreaper {
 			return true
 		}
 	}
@@ -279,7 +279,12 @@ func (c *classifier) descends(i int) bool {
 		return true
 	}
 	born, ok := c.find(p.Born)
-	return ok && c.state[born] == stateDone && c.rulings[born].belongs()
+	return ok && c.hands(born)
+}
+
+// hands reports whether what descends from process i belongs because of that.
+func (c *classifier) hands(i int) bool {
+	return c.state[i] == stateDone && c.rulings[i].belongs() && !c.rulings[i].strays(c.s.Processes[i])
 }
 
 // rule decides over process i, whose parent is decided.
@@ -292,6 +297,9 @@ func (c *classifier) rule(i int) ruling {
 		return ruling{evidence: p.Known, why: c.reason(p, p.Known, int(c.parent[i]))}
 	}
 	points := c.raw(p)
+	if c.owns {
+		points |= c.stray(i)
+	}
 	if c.descends(i) {
 		points |= session.ByDescent
 	}
@@ -326,7 +334,7 @@ func (c *classifier) rule(i int) ruling {
 func (c *classifier) explain(i int) ruling {
 	p := c.s.Processes[i]
 	if p.Far {
-		return ruling{}
+		return c.explainFar(i)
 	}
 	if c.t.Login && !p.Hidden {
 		return ruling{why: why{rule: whyOutOfLogin}}

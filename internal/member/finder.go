@@ -324,11 +324,16 @@ func (f *Finder) finding(r *record) Finding {
 		InScope: Within(r.Cgroup, f.t.Entry.Scope),
 	}
 	switch {
+	case r.Far && r.ruled.undecided:
+		f.readOutside(r)
+		out.UID, out.Comm = r.UID, r.Comm
 	case r.ruled.outside:
 		if r.outside == nil {
 			f.readOutside(r)
 			r.outside = errOutside(&r.Process)
-			f.past[r.ID] = struct{}{} // its children belong, too
+			if !r.ruled.strays(&r.Process) {
+				f.past[r.ID] = struct{}{} // its children belong, too
+			}
 		}
 		out.UID, out.Comm, out.Unkillable = r.UID, r.Comm, r.outside
 	case out.Member && r.Known != 0:

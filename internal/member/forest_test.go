@@ -82,6 +82,9 @@ func newForest(seed uint64) *forest {
 		f.uid = 0
 	}
 	f.populate()
+	if f.uid != 0 && f.chance(50) {
+		f.deny()
+	}
 	if f.chance(20) {
 		f.hide()
 	}

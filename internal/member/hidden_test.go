@@ -205,7 +205,7 @@ func (f *forest) hide() {
 				below.Born.Start = 0
 			}
 		}
-		t.ID.Start, t.Hidden, t.Cgroup, t.Audit = 0, true, "", session.NoAudit
+		t.ID.Start, t.Hidden, t.Far, t.Cgroup, t.Audit = 0, true, false, "", session.NoAudit
 		t.set(envOf{})
 		t.Env = EnvDenied
 		if t.UID != f.uid {

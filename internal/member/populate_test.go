@@ -146,6 +146,9 @@ func (f *forest) strangers(alone bool, init, sshd, cron *tree) {
 		t.kind = alien
 		t.Denied = f.chance(50)
 	}
+	if f.chance(20) {
+		f.restarted(init)
+	}
 	if f.chance(30) { // ours by uid, and the kernel says no
 		t := f.spawn(f.a.members[0], f.uid)
 		t.set(f.a.env)
@@ -160,6 +163,32 @@ func (f *forest) strangers(alone bool, init, sshd, cron *tree) {
 	}
 	if f.systemd {
 		f.services(init)
+	}
+}
+
+// restarted is a daemon of the system that the session has started anew through
+// sudo, without systemd, and somebody who logs in through it.
+func (f *forest) restarted(init *tree) {
+	t := f.spawn(f.a.members[f.r.IntN(len(f.a.members))], 0)
+	t.set(envOf{})
+	t.parent, t.PPID, t.Born, t.kind = init, init.ID.PID, session.ProcID{}, alien
+	shell := f.open(t)
+	shell.kind = alien
+	f.spawn(shell, f.uid)
+}
+
+// deny makes a machine's processes what they are to a user: those of others he
+// can neither signal nor read, but for what ties them to his session's login.
+func (f *forest) deny() {
+	for _, t := range f.trees {
+		if t.UID == f.uid && !t.Denied {
+			continue
+		}
+		t.Denied, t.Far, t.Env, t.Unique = true, true, EnvRead, ""
+		clear(t.Values)
+		if !Within(t.Cgroup, f.target.Entry.Scope) {
+			t.Cgroup = ""
+		}
 	}
 }
 

@@ -34,12 +34,13 @@ type Process struct {
 	// could be read once.
 	Hidden bool
 
-	// Far: it lies outside the bound for certain, and only descent was read.
-	// None of the fields below is set.
+	// Far: it lies outside the bound for certain, and only descent was read, and
+	// what ties it to the session's login. None of the fields below is set but
+	// these two.
 	Far bool
 
-	Audit  uint32 // session.NoAudit if unset; set for Far ones, too
-	Cgroup string // "" where unknown
+	Audit  uint32 // session.NoAudit if unset
+	Cgroup string // "" where unknown; of Far ones the scope of the session's login, or ""
 	Env    EnvState
 	Unique string   // value of XEXIT_SESSION; "": none
 	Values []string // of the target's ambient markers, in their order; "": none

@@ -17,6 +17,7 @@ type stranger struct {
 	stat   proc.Stat
 	owner  uint32
 	audit  uint32
+	scoped bool // in the scope of the session's login
 	err    error
 }
 
@@ -62,19 +63,31 @@ func (f *Finder) secondFS(strangers int) *proc.FS {
 func (f *Finder) readEach(fs *proc.FS, list []stranger) {
 	for i := range list {
 		s := &list[i]
-		s.audit = session.NoAudit
+		s.audit, s.scoped = session.NoAudit, false
 		if s.owner, _, s.err = fs.Owner(s.pid); s.err != nil {
 			continue
 		}
 		if s.err = fs.ReadStat(s.pid, &s.stat); s.err != nil {
 			continue
 		}
-		// Where the id says nothing of this session, a third of the work is saved.
-		if f.t.Entry.OwnsLogin {
-			if audit, err := fs.Audit(s.pid); err == nil {
-				s.audit = audit
-			}
-		}
+		f.readStray(fs, s)
+	}
+}
+
+// readStray reads what ties a stranger to the session's login. Where that says
+// nothing of this session, a third of the work is saved.
+func (f *Finder) readStray(fs *proc.FS, s *stranger) {
+	e := &f.t.Entry
+	since := !f.t.Login && s.stat.Start >= e.Start && !s.stat.Kernel()
+	if !e.OwnsLogin && !(since && e.Audit != session.NoAudit) && !(since && e.Scope != "") {
+		return
+	}
+	if audit, err := fs.Audit(s.pid); err == nil {
+		s.audit = audit
+	}
+	if s.audit == session.NoAudit && since && e.Scope != "" {
+		group, err := fs.CgroupBytes(s.pid)
+		s.scoped = err == nil && Within(string(group), e.Scope)
 	}
 }
 
@@ -97,6 +110,9 @@ func (f *Finder) meet(s *stranger) {
 	r.inode, r.owner, r.Denied = s.inode, s.owner, true
 	r.UID, r.UIDKnown = s.owner, true
 	r.keepAway(s.audit)
+	if s.scoped {
+		r.Cgroup = f.t.Entry.Scope
+	}
 	f.records[s.pid] = r
 	f.seen(r)
 }

@@ -154,10 +154,11 @@ func hasForeignAudit(c *classifier, i int) (why, bool) {
 }
 
 // isRootsWorker: sshd's monitor, login and the display manager's worker carry
-// the audit id of the login that they opened.
+// the audit id of the login that they opened. Those that are out of reach are
+// told apart before (stray).
 func isRootsWorker(c *classifier, i int) (why, bool) {
 	p := c.s.Processes[i]
-	return why{rule: whyWorker}, p.UIDKnown && p.UID == 0
+	return why{rule: whyWorker}, p.UIDKnown && p.UID == 0 && !p.Far
 }
 
 // isFounder: what the session was started from existed before it: the login

@@ -75,6 +75,7 @@ const (
 	// Nothing is known.
 	whyHidden
 	whySameLogin
+	whyStray
 	whyUnreadable
 	whyUnknown
 	whyNothing
@@ -160,6 +161,8 @@ func (w why) restString() string {
 		return "hidden (hidepid): /proc tells its own user nothing of it"
 	case whySameLogin:
 		return "same login, but that is not this session's alone, and it has no marker"
+	case whyStray:
+		return fmt.Sprintf("same login, but that is not this session's alone; the kernel does not let us signal it (EPERM, uid %d)", w.number)
 	case whyUnreadable:
 		return "its environment cannot be read (not dumpable), and nothing else tells"
 	case whyUnknown:
