@@ -57,6 +57,9 @@ install: build
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/user'
 	@to='$(DESTDIR)$(PREFIX)/lib/systemd/user/xexit.service'; \
 	  sed 's,/usr/bin/xexit,$(PREFIX)/bin/xexit,' share/systemd/user/xexit.service >"$$to" && chmod 644 "$$to"
+	install -d '$(DESTDIR)$(PREFIX)/share/pam-configs'
+	@to='$(DESTDIR)$(PREFIX)/share/pam-configs/xexit'; \
+	  sed 's,/usr/bin/xexit,$(PREFIX)/bin/xexit,' share/pam-configs/xexit >"$$to" && chmod 644 "$$to"
 	@for hook in share/Xexit.d/*; do \
 	  to='$(DESTDIR)$(SYSCONFDIR)/Xexit.d/'"$${hook##*/}"; \
 	  case $$hook in *README*) continue;; esac; \
@@ -79,7 +82,7 @@ install: build
 uninstall:
 	rm -f '$(DESTDIR)$(PREFIX)/bin/xexit' '$(DESTDIR)$(PREFIX)/bin/EndXSession' \
 	  '$(DESTDIR)$(PREFIX)/libexec/xexit/xexit-main' '$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d/90xexit'
-	rm -f '$(DESTDIR)$(PREFIX)/lib/systemd/user/xexit.service'
+	rm -f '$(DESTDIR)$(PREFIX)/lib/systemd/user/xexit.service' '$(DESTDIR)$(PREFIX)/share/pam-configs/xexit'
 	rm -rf '$(DESTDIR)$(PREFIX)/share/doc/xexit'
 	rm -f '$(DESTDIR)$(PREFIX)'/share/man/man[1-8]/xexit*.[1-8] '$(DESTDIR)$(PREFIX)'/share/man/man[1-8]/EndXSession.[1-8]
 

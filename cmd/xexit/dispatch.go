@@ -34,6 +34,7 @@ var verbs = [...]verb{
 	{"keep", false, ""},
 	{"report", false, ""},
 	{"daemon", false, ""},
+	{"pam-session", false, ""}, // for pam_exec(8)
 	{"help", false, ""},
 	{"completion", false, ""},
 }

@@ -38,10 +38,14 @@ var table = map[string]row{
 	"internal/spelling":  {deny: append([]string{"fmt", "regexp"}, pure...)},
 
 	// Adapters: each one kind of fact.
-	"internal/proc":            {imports: []string{"internal/session", "internal/linux"}},
-	"internal/proc/proctest":   {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
-	"internal/cgroup":          {imports: []string{"internal/linux"}},
-	"internal/logind":          {},
+	"internal/proc":          {imports: []string{"internal/session", "internal/linux"}},
+	"internal/proc/proctest": {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
+	"internal/cgroup":        {imports: []string{"internal/linux"}},
+	"internal/dirwatch":      {imports: []string{"internal/linux"}},
+	"internal/logind":        {imports: []string{"internal/cgroup", "internal/dirwatch", "internal/member"}},
+	"internal/pamlogin": {imports: []string{
+		"internal/session", "internal/linux", "internal/proc", "internal/cgroup", "internal/dirwatch", "internal/member", "internal/logind",
+	}, deny: []string{"github.com/"}},
 	"internal/registry":        {imports: []string{"internal/session", "internal/linux"}, deny: []string{"encoding/json", "net", "net/"}},
 	"internal/history":         {imports: []string{"internal/session", "internal/linux", "internal/term"}},
 	"internal/hook":            {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
@@ -73,6 +77,9 @@ var table = map[string]row{
 		"internal/display/wayland",
 	}},
 	"internal/doctor": {imports: []string{"internal/session", "internal/term"}, deny: pure},
+	"internal/conflict": {imports: []string{
+		"internal/session", "internal/proc", "internal/cgroup", "internal/member", "internal/logind", "internal/doctor",
+	}, deny: []string{"github.com/"}},
 	"internal/doctor/gather": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/display",
 		"internal/display/wayland", "internal/history", "internal/logindefs", "internal/doctor",
@@ -89,6 +96,7 @@ var table = map[string]row{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
 			"internal/term", "internal/display", "internal/watcher", "internal/doctor", "internal/doctor/gather",
+			"internal/pamlogin",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},
 	},

@@ -82,6 +82,67 @@ func (t Tree) Make(name string) (*Group, error) {
 	return t.Open(name)
 }
 
+// MakeNew makes a group of that path, and what is missing above it. One that
+// is there already is fs.ErrExist.
+func (t Tree) MakeNew(name string) error {
+	dir := t.Directory(name)
+	err := os.MkdirAll(path.Dir(dir), 0o755)
+	if err == nil {
+		err = os.Mkdir(dir, 0o755)
+	}
+	if err != nil {
+		return fmt.Errorf("make control group %s: %w", name, err)
+	}
+	return nil
+}
+
+// Remove removes a group and those below it. EBUSY: somebody lives in one of
+// them. One that is gone is no error.
+func (t Tree) Remove(name string) error {
+	g, err := t.Open(name)
+	if errors.Is(err, ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = g.removeBelow(".", 0)
+	if err = errors.Join(err, g.Close()); err == nil {
+		err = os.Remove(t.Directory(name))
+	}
+	if err != nil && !errors.Is(gone(err), ErrGone) {
+		return fmt.Errorf("remove control group %s: %w", name, err)
+	}
+	return nil
+}
+
+func (g *Group) removeBelow(dir string, depth int) error {
+	if depth == maxDepth {
+		return fmt.Errorf("nested more than %d deep", maxDepth)
+	}
+	entries, err := g.entries(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		below := path.Join(dir, e.Name())
+		if err := g.removeBelow(below, depth+1); err != nil {
+			return err
+		}
+		if err := g.dir.Remove(below); err != nil && !errors.Is(gone(err), ErrGone) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Enter moves a process into the group; what it starts from now on is born
+// there. For root.
+func (g *Group) Enter(pid int) error { return g.write("cgroup.procs", strconv.Itoa(pid)) }
+
 // Directory is where the hierarchy has the group of that path.
 func (t Tree) Directory(name string) string { return t.root + path.Clean("/"+name) }
 

@@ -17,6 +17,7 @@ import (
 	"xexit/internal/engine"
 	"xexit/internal/history"
 	"xexit/internal/hook"
+	"xexit/internal/pamlogin"
 	"xexit/internal/term"
 )
 
@@ -43,6 +44,8 @@ func Main(ctx context.Context, args []string, env Env) int {
 			return hook.StageMain(args[1:])
 		case history.AppendVerb:
 			return history.AppendMain(args[1:], env.Stdin)
+		case pamlogin.Verb:
+			return pamlogin.Main(args[1:], env.Environ)
 		case demo.RoleVerb:
 			return demo.RoleMain(args[1:])
 		}

@@ -166,8 +166,13 @@ func ReadLogin(root fs.FS, id string) (Login, error) {
 	return l, nil
 }
 
-// dirOf says whose a login is by its id: logind's begin with a digit, or a 'c'
-// where the kernel has given no audit id.
+// IsLogindID reports whether name can be an id of logind's: letters and digits
+// that begin with a digit, or a 'c' where the kernel has given no audit id.
+func IsLogindID(name string) bool { return isLoginID(name) && dirOf(name) == sessionsDir }
+
+// IsHookID reports whether name can be an id of the PAM hook's.
+func IsHookID(name string) bool { return isLoginID(name) && dirOf(name) == HookDir }
+
 func dirOf(id string) string {
 	if id[0] == 'p' {
 		return HookDir
@@ -175,7 +180,6 @@ func dirOf(id string) string {
 	return sessionsDir
 }
 
-// isLoginID: letters and digits, as logind makes them.
 func isLoginID(name string) bool {
 	for _, c := range []byte(name) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
