@@ -64,6 +64,8 @@ var table = map[string]row{
 	"internal/reap":   {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
 	"internal/engine": {imports: []string{"internal/session", "internal/policy"}, deny: pure},
 
+	"internal/ipc": {imports: []string{"internal/session", "internal/linux", "internal/history"}},
+
 	// Composition roots and the command line.
 	"internal/watcher": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/display", "internal/display/x11", "internal/display/wayland",

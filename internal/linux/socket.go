@@ -110,11 +110,8 @@ func (s *Socket) Write(p []byte) (int, error) {
 // socket (SO_PEERCRED, unix(7)): 0 if it is in no pid namespace of ours, or on
 // another kind of socket.
 func (s *Socket) PeerPID() (int, error) {
-	cred, err := unix.GetsockoptUcred(s.fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
-		return 0, callError("getsockopt SO_PEERCRED", err)
-	}
-	return int(cred.Pid), nil
+	cred, err := PeerCred(s.fd)
+	return cred.PID, err
 }
 
 // Flow names the TCP connection that the socket is one end of
