@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"xexit/internal/linux"
 )
 
 // Listen makes the socket at path, for everybody to connect to. What a daemon
@@ -46,13 +48,32 @@ func listen(path string) (*net.UnixListener, error) {
 	// The file stays when the listener is closed: a socket where nobody listens
 	// says that the daemon has ended, and its next instance replaces it.
 	l.SetUnlinkOnClose(false)
-	if err = os.Chmod(fresh, 0o666); err == nil {
+	if err = shorten(l); err == nil {
+		err = os.Chmod(fresh, 0o666)
+	}
+	if err == nil {
 		err = os.Rename(fresh, path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.Close(), os.Remove(fresh))
 	}
 	return l, nil
+}
+
+// backlog is how many connections wait to be accepted. Whoever floods the
+// socket fills it, and the next honest one stands behind all of those: with the
+// usual 4096 that took seconds where it takes milliseconds now. The client
+// waits for a place in it.
+const backlog = 32
+
+func shorten(l *net.UnixListener) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = linux.SetBacklog(int(fd), backlog) })
+	return errors.Join(err, failed)
 }
 
 // trusted: nobody but us and root can put another file there.

@@ -150,11 +150,16 @@ func as(t *testing.T, uid uint32, path, role string) said {
 func decodeSaid(t *testing.T, cmd *exec.Cmd) (out said) {
 	t.Helper()
 	text, err := cmd.Output()
-	if err == nil {
-		err = json.Unmarshal(text, &out)
-	}
 	if err != nil {
-		t.Fatalf("%v: %v in %q", cmd.Env, err, text)
+		t.Fatalf("%v: %v", cmd.Env, err)
+	}
+	return parseSaid(t, text)
+}
+
+func parseSaid(t *testing.T, text []byte) (out said) {
+	t.Helper()
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Errorf("%v in %q", err, text)
 	}
 	return out
 }

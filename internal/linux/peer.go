@@ -56,3 +56,7 @@ func connectUnix(fd int, path string, patience time.Duration) error {
 	}
 	return callError("fcntl F_SETFL", unix.SetNonblock(fd, true))
 }
+
+// SetBacklog bounds how many connections wait to be accepted by a socket that
+// listens already (listen(2), which may be called again).
+func SetBacklog(fd, n int) error { return callError("listen", unix.Listen(fd, n)) }
