@@ -57,6 +57,7 @@ func At(root string) Tree { return Tree{root} }
 // another of its name is made. Close it. Not safe for concurrent use.
 type Group struct {
 	path string
+	at   string // its directory
 	dir  *os.Root
 }
 
@@ -71,7 +72,7 @@ func (t Tree) Open(name string) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open control group %s: %w", clean, gone(err))
 	}
-	return &Group{clean, dir}, nil
+	return &Group{clean, t.Directory(name), dir}, nil
 }
 
 // Make makes a group of that path, below one that exists, and opens it.
@@ -161,6 +162,15 @@ func (g *Group) Path() string { return g.path }
 
 // Close lets go of the group, which is not changed by it.
 func (g *Group) Close() error { return g.dir.Close() }
+
+// Remove removes the group, which must be empty; or one that was made in its
+// place, if that is empty. One that is gone already is no error.
+func (g *Group) Remove() error {
+	if err := os.Remove(g.at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("control group %s: %w", g.path, err)
+	}
+	return nil
+}
 
 // Populated reports whether a process lives in the group or below it. Zombies
 // do not count.

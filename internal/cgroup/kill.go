@@ -22,8 +22,18 @@ func (g *Group) Freeze(ctx context.Context) error {
 	return g.await(ctx, "frozen", true)
 }
 
-// Thaw lets them go on.
-func (g *Group) Thaw() error { return g.write("cgroup.freeze", "0") }
+// Thaw lets them go on. In a group that is gone there is nobody to thaw.
+func (g *Group) Thaw() error {
+	err := g.write("cgroup.freeze", "0")
+	if errors.Is(gone(err), ErrGone) {
+		return nil
+	}
+	return err
+}
+
+// AwaitEmpty waits until nobody lives in the group or below it, or ctx is over.
+// Zombies do not count.
+func (g *Group) AwaitEmpty(ctx context.Context) error { return g.await(ctx, "populated", false) }
 
 // Kill kills all processes in the group and below it, those that are being
 // born included, by cgroup.kill (kernel 5.14), and before that by freezing the
@@ -55,9 +65,7 @@ func (g *Group) KillFrozen(ctx context.Context) (err error) {
 	defer cancel()
 	err = g.Freeze(bounded)
 	defer func() {
-		if thaw := g.Thaw(); thaw != nil && !errors.Is(thaw, fs.ErrNotExist) && !errors.Is(thaw, syscall.ENODEV) {
-			err = errors.Join(err, thaw)
-		}
+		err = errors.Join(err, g.Thaw())
 	}()
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err // what could not be stopped in time is killed all the same

@@ -27,6 +27,7 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Environ        []string
 	Self           string // this program, to run its hidden verbs
+	Root           string // of the file system, for the daemon's records; "": /
 	Version        string
 
 	Args []string // as given to Main
@@ -46,6 +47,8 @@ func Main(ctx context.Context, args []string, env Env) int {
 			return history.AppendMain(args[1:], env.Stdin)
 		case pamlogin.Verb:
 			return pamlogin.Main(args[1:], env.Environ)
+		case ending.EndLoginVerb:
+			return endLogin(ctx, env)
 		case demo.RoleVerb:
 			return demo.RoleMain(args[1:])
 		}

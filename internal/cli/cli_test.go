@@ -27,9 +27,43 @@ func run(t *testing.T, environ []string, args ...string) (status int, stdout, st
 	status = Main(t.Context(), args, Env{
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
 		Environ: append([]string{"XDG_RUNTIME_DIR=" + runtime, "XDG_STATE_HOME=" + t.TempDir()}, environ...),
-		Self:    "/nowhere/xexit-main", Version: "v1",
+		Self:    "/nowhere/xexit-main", Version: "v1", Root: machineRoot(environ),
 	})
 	return status, out.String(), errs.String()
+}
+
+// machineRoot is a file system without the daemon's records, or the one that a
+// test names.
+func machineRoot(environ []string) string {
+	if root := ending.Getenv(environ, "TEST_ROOT"); root != "" {
+		return root
+	}
+	return "/nowhere"
+}
+
+// Root sees what the daemon has recorded; nobody else can.
+func TestLogOfTheDaemon(t *testing.T) {
+	root := t.TempDir()
+	record := history.Record{
+		ID: "ab", Event: history.Done, Time: time.Now(), Kind: history.KindAudit, Login: "4", Service: "sshd", User: "alice",
+		Session: "1b4e28ba-2fa1-41d2-883f-0016d3cca427", Reason: session.ReasonLogout, Resumed: true,
+		Processes: []history.Process{{ProcID: session.ProcID{PID: 7, Start: 1}, Comm: "sleep", Verdict: session.VerdictEnd}},
+	}
+	host, _ := os.Hostname()
+	for _, dir := range []string{history.SystemState, history.SystemRuntime} {
+		if err := history.Append(filepath.Join(root, dir), host, record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"log"}, {"log", "--session", "4"}} {
+		_, out, stderr := run(t, []string{"TEST_ROOT=" + root}, args...)
+		want := os.Geteuid() == 0
+		for _, text := range []string{"login 4 (sshd) of alice", "audit only", "would be ended", "interrupted"} {
+			if strings.Contains(out, text) != want || strings.Count(out, "login 4") > 1 {
+				t.Errorf("%q: %q in it %v, expected %v: %s%s", args, text, !want, want, out, stderr)
+			}
+		}
+	}
 }
 
 func TestBadUsage(t *testing.T) {

@@ -47,7 +47,7 @@ func logCommand(env Env) *cobra.Command {
 		},
 	}
 	c.Flags().IntVarP(&count, "count", "n", 20, "show the last `N` records; 0: all")
-	c.Flags().StringVar(&only, "session", "", "only this session: `ID`, or its beginning")
+	c.Flags().StringVar(&only, "session", "", "only this session: `ID` or its beginning, or a login's")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -56,6 +56,11 @@ func logCommand(env Env) *cobra.Command {
 func readHistory(env Env) ([]history.Record, []history.Problem, error) {
 	host, _ := os.Hostname()
 	paths := []string{}
+	if os.Geteuid() == 0 { // the daemon's
+		paths = append(paths,
+			history.StateFile(filepath.Join(env.Root, history.SystemState), host),
+			history.RuntimeFile(filepath.Join(env.Root, history.SystemRuntime)))
+	}
 	if dir := history.StateDir(env.getenv); dir != "" {
 		paths = append(paths, history.StateFile(dir, host))
 	}
@@ -81,11 +86,12 @@ func orphanedOutput(runtime string, r *history.Record) {
 	}
 }
 
-// choose keeps the last count records of the session whose id begins with only.
+// choose keeps the last count records of the session whose id begins with only,
+// or of the login that has it.
 func choose(records []history.Record, only string, count int) []history.Record {
 	var chosen []history.Record
 	for _, r := range records {
-		if strings.HasPrefix(string(r.Session), strings.ToLower(only)) {
+		if strings.HasPrefix(string(r.Session), strings.ToLower(only)) || r.Login != "" && r.Login == only {
 			chosen = append(chosen, r)
 		}
 	}

@@ -194,7 +194,7 @@ func showRecord(env Env, r history.Record, style term.Style) {
 			term.Cell{Text: term.Cut(p.Comm, commWidth)},
 			term.Cell{Text: p.Evidence.String()},
 			term.Cell{Text: strings.Join(p.Signals, " ")},
-			term.Cell{Text: fate(p)},
+			term.Cell{Text: fate(r.Kind, p)},
 		)
 	}
 	_ = t.Write(env.Stdout)
@@ -214,6 +214,12 @@ func showRecord(env Env, r history.Record, style term.Style) {
 
 func recordTitle(r history.Record) string {
 	title := "session " + r.Session.Short()
+	if r.Login != "" {
+		title = "login " + r.Login
+		if r.Service != "" {
+			title += " (" + r.Service + ")"
+		}
+	}
 	if r.Display != "" {
 		title += " on " + r.Display
 	}
@@ -227,6 +233,8 @@ func recordTitle(r history.Record) string {
 	}
 	switch {
 	case r.Kind == history.KindProgram:
+	case r.Kind == history.KindAudit && r.Event == history.Done:
+		title += "; audit only, nobody was ended"
 	case r.Event != history.Done:
 		title += "; interrupted, or under way"
 	case len(r.Survivors) > 0:
@@ -237,6 +245,9 @@ func recordTitle(r history.Record) string {
 		title += "; NOT CARRIED OUT (try again: xexit end --session " + string(r.Session) + ")"
 	default:
 		title += fmt.Sprintf("; not verified after %s (try again: xexit end --session %s)", term.Duration(time.Duration(r.Took)), r.Session)
+	}
+	if r.Resumed {
+		title += "; an earlier attempt was interrupted"
 	}
 	return title
 }
@@ -278,8 +289,10 @@ func programText(r history.Record) string {
 }
 
 // fate says in words what became of a process.
-func fate(p history.Process) string {
+func fate(kind history.Kind, p history.Process) string {
 	switch {
+	case kind == history.KindAudit && p.Verdict == session.VerdictEnd:
+		return "would be ended"
 	case p.Ended != "":
 		return "gone after " + term.Duration(time.Duration(p.After))
 	case p.Verdict == session.VerdictEnd:

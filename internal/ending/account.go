@@ -73,10 +73,14 @@ func id(text string) (uint32, error) {
 // from outside: what one of its processes has in its environment is that
 // process's own saying.
 func (u *account) environ(t *target) []string {
+	return append(t.environ(), "HOME="+u.home, "SHELL="+u.shell, "USER="+u.name, "LOGNAME="+u.name)
+}
+
+// environ is the part of it that does not come from the user database.
+func (t *target) environ() []string {
 	env := []string{
-		"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + u.home, "SHELL=" + u.shell,
-		"USER=" + u.name, "LOGNAME=" + u.name, "XDG_SESSION_ID=" + t.login,
-		fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", u.Uid),
+		"PATH=/usr/local/bin:/usr/bin:/bin", "XDG_SESSION_ID=" + t.login,
+		fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", t.entry.UID),
 	}
 	if t.entry.Display != "" {
 		env = append(env, "DISPLAY="+t.entry.Display)

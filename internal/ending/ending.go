@@ -18,6 +18,7 @@ import (
 
 	"xexit/internal/cgroup"
 	"xexit/internal/config"
+	"xexit/internal/history"
 	"xexit/internal/linux"
 	"xexit/internal/member"
 	"xexit/internal/policy"
@@ -75,6 +76,9 @@ type Host struct {
 	UID     uint32 // real uid
 	EUID    uint32
 	Config  config.Paths
+	// Where root's daemon keeps claims and records: for as long as the machine
+	// runs, and for good.
+	RunDir, StateDir string
 }
 
 // ThisHost is the machine that the program runs on. self is xexit-main's path.
@@ -87,7 +91,17 @@ func ThisHost(environ []string, self string) Host {
 		UID:     uint32(os.Getuid()),
 		EUID:    uint32(os.Geteuid()),
 		Config:  config.SystemPaths(),
+		// As systemd tells a service of it (systemd.exec(5)).
+		RunDir:   orElse(Getenv(environ, "RUNTIME_DIRECTORY"), history.SystemRuntime),
+		StateDir: orElse(Getenv(environ, "STATE_DIRECTORY"), history.SystemState),
 	}
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
 }
 
 // ErrUsage is wrapped by errors that the caller can mend: exit status 2.

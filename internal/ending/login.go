@@ -218,7 +218,8 @@ func (r *run) stopManager(ctx context.Context) error {
 }
 
 // awaitLeader waits for the login's leader to close the login and exit. What
-// it cannot do in time is somebody else's to mend.
+// it cannot do in time is somebody else's to mend. A patience of 0 or less is a
+// look.
 func (t *target) awaitLeader(patience time.Duration) error {
 	id := t.entry.Leader
 	if t.login == "" || id.IsZero() {
@@ -236,10 +237,12 @@ func (t *target) awaitLeader(patience time.Duration) error {
 		return nil
 	}
 	exit := []linux.PollFD{{FD: ref.FD()}}
-	for over := time.Now().Add(patience); time.Now().Before(over); {
-		if err := linux.Poll(exit, time.Until(over)); err != nil || exit[0].In {
+	for over := time.Now().Add(patience); ; {
+		if err := linux.Poll(exit, max(time.Until(over), 0)); err != nil || exit[0].In {
 			return err
 		}
+		if !time.Now().Before(over) {
+			return fmt.Errorf("the leader %d of login %s is still there: it may be closing the login, or serve something else too", id.PID, t.login)
+		}
 	}
-	return fmt.Errorf("the leader %d of login %s is still there after %s: it may be closing the login, or serve something else too", id.PID, t.login, patience)
 }

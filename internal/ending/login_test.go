@@ -152,7 +152,7 @@ func (h *loginHost) start(group string, uid uint32, script string) *process {
 		h.t.Fatal(err)
 	}
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		h.t.Fatalf("%s: %v", script, err)
+		h.t.Fatalf("%s: %v: %v", script, err, p.Wait())
 	}
 	go func() { _ = p.Wait(); close(p.gone) }()
 	h.t.Cleanup(func() { _ = p.Process.Kill(); <-p.gone })

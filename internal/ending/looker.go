@@ -230,6 +230,20 @@ func (l *looker) planned(pid int) session.ProcID {
 // change under the walk, and could form a circle in what it reads.
 const maxHops = 1 << 15
 
+// note brings the last plan into the record: nobody was ended.
+func (l *looker) note(r *history.Record) {
+	for i := range l.plan.Items {
+		l.remember(&l.plan.Items[i])
+	}
+	for _, id := range l.order {
+		if l.doubt[id] {
+			r.Undecided = append(r.Undecided, *l.seen[id])
+		} else {
+			r.Processes = append(r.Processes, *l.seen[id])
+		}
+	}
+}
+
 // fill brings what reap did into the record.
 func (l *looker) fill(r *history.Record, report reap.Report) {
 	for _, o := range report.Processes {

@@ -284,7 +284,22 @@ type (
 
 // Run implements engine.Hooks.
 func (r hooksOf) Run(ctx context.Context) error {
-	specs, refused, err := hook.List(r.config.Hooks.Dir)
+	specs, err := r.listHooks(r.config.Hooks.Dir)
+	if r.target.login != "" {
+		return errors.Join(err, r.userHooks(ctx, specs))
+	}
+	options := r.hookOptions()
+	options.Shield, options.Protect = r.config.Hooks.Shield, r.protected()
+	env := hook.Environ(r.host.Environ, r.vars())
+	for _, spec := range specs {
+		r.ran(hook.Run(ctx, spec, env, options))
+	}
+	return err
+}
+
+// listHooks lists the hooks in dir and records those that are refused.
+func (r *run) listHooks(dir string) ([]hook.Spec, error) {
+	specs, refused, err := hook.List(dir)
 	for _, f := range refused {
 		if f.Ignored {
 			continue // no hook by its name: `xexit check` says so
@@ -293,7 +308,12 @@ func (r hooksOf) Run(ctx context.Context) error {
 		r.tell(Step{Kind: StepHook, What: fmt.Sprintf("hook %s refused: %s", f.Name, f.Reason)})
 		r.log.Warn("hook refused", "hook", f.Name, "why", f.Reason)
 	}
-	vars := hook.Vars{
+	return specs, err
+}
+
+// vars are what a hook is told.
+func (r *run) vars() hook.Vars {
+	return hook.Vars{
 		Session: r.target.entry.ID,
 		Reason:  r.record.Reason,
 		User:    r.target.user,
@@ -301,28 +321,17 @@ func (r hooksOf) Run(ctx context.Context) error {
 		Client:  r.record.Client,
 		Phase:   session.PhaseEnding,
 	}
-	env := hook.Environ(r.host.Environ, vars)
-	options := hook.Options{
-		Deadline:  r.config.Hooks.Timeout,
-		OutputCap: int(r.config.Hooks.Output),
-		Shield:    r.config.Hooks.Shield,
-		Protect:   r.protected(),
-	}
-	if r.target.login != "" && len(specs) > 0 {
-		u, failed := r.host.account(ctx, r.target.entry.UID)
-		if failed != nil { // as root they would be somebody else's scripts
-			return errors.Join(err, fmt.Errorf("hooks are not run: %w", failed))
-		}
-		options.As, options.Shield = &u.Credential, false // nobody but root can signal us
-		env = hook.Environ(u.environ(r.target), vars)
-	}
-	for _, spec := range specs {
-		result := hook.Run(ctx, spec, env, options)
-		r.record.Hooks = append(r.record.Hooks, recordHook(result))
-		r.tell(Step{Kind: StepHook, What: fmt.Sprintf("hook %s: status %d", result.Name, result.Status)})
-		r.log.Info("hook", "hook", result.Name, "status", result.Status, "took", result.Took)
-	}
-	return err
+}
+
+func (r *run) hookOptions() hook.Options {
+	return hook.Options{Deadline: r.config.Hooks.Timeout, OutputCap: int(r.config.Hooks.Output)}
+}
+
+// ran records what a hook did.
+func (r *run) ran(result hook.Result) {
+	r.record.Hooks = append(r.record.Hooks, recordHook(result))
+	r.tell(Step{Kind: StepHook, What: fmt.Sprintf("hook %s: status %d", result.Name, result.Status)})
+	r.log.Info("hook", "hook", result.Name, "status", result.Status, "took", result.Took)
 }
 
 // protected are the processes that a hook must not signal: this end, whoever

@@ -65,15 +65,24 @@ func Append(dir, host string, line Record) error {
 // end (O_APPEND, open(2)), and syncs. A file of limit bytes or more is set
 // aside first. Nobody is waited for: where another writer has the lock, the
 // lines go in all the same, which is safe, and only the rotation is left out.
-func appendLines(path string, limit int64, lines ...[]byte) (err error) {
+func appendLines(path string, limit int64, lines ...[]byte) error {
+	return appendTo(path, limit, false, lines)
+}
+
+func appendTo(path string, limit int64, once bool, lines [][]byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, created, err := openForAppend(path, limit)
+	f, created, err := openForAppend(path, limit, once)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if once {
+		if lines, err = missing(path, lines); err != nil {
+			return err
+		}
+	}
 	for i, line := range lines {
 		if i == 0 && torn(f) {
 			line = append([]byte{'\n'}, line...)
@@ -91,9 +100,10 @@ func appendLines(path string, limit int64, lines ...[]byte) (err error) {
 	return nil
 }
 
-// openForAppend opens the file, after setting aside a full one.
-func openForAppend(path string, limit int64) (f *os.File, created bool, err error) {
-	for range 2 {
+// openForAppend opens the file, after setting aside a full one. With wait it
+// comes back with the lock, otherwise only if that is free.
+func openForAppend(path string, limit int64, wait bool) (f *os.File, created bool, err error) {
+	for range 16 { // each time but one another writer was faster
 		_, statErr := os.Lstat(path)
 		created = errors.Is(statErr, os.ErrNotExist)
 		// A link or a pipe in its place would lead the write elsewhere or block it.
@@ -108,7 +118,18 @@ func openForAppend(path string, limit int64) (f *os.File, created bool, err erro
 		if err != nil {
 			return nil, false, errors.Join(err, f.Close())
 		}
-		locked, err := linux.TryFlock(int(f.Fd()), true)
+		var locked bool
+		if wait {
+			if locked, err = lockAlone(f, path); err == nil && !locked {
+				_ = f.Close() // nothing was written
+				continue
+			}
+			if err == nil {
+				info, err = f.Stat() // others may have written meanwhile
+			}
+		} else {
+			locked, err = linux.TryFlock(int(f.Fd()), true)
+		}
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.ENOLCK) {
 			return nil, false, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 		}

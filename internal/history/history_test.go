@@ -21,7 +21,7 @@ func beginning(id string) Record {
 	return Record{
 		V: Version, ID: id, Event: Begin, Time: noon, Kind: KindEnd, Host: "ts1",
 		By: session.ProcID{PID: 77, Start: 770}, Session: "1b4e28ba-2fa1-41d2-883f-0016d3cca427",
-		User: "alice", UID: 1000, Display: ":21", Client: "ltsp101", Reason: session.ReasonServerGone,
+		Login: "4", Type: "x11", Service: "lightdm", User: "alice", UID: 1000, Display: ":21", Client: "ltsp101", Reason: session.ReasonServerGone,
 		Noticed: "end of file", NoticedAfter: Micros(1200 * time.Microsecond), Program: []string{"/usr/bin/EndXSession"},
 	}
 }
@@ -39,7 +39,7 @@ func ending(id string) Record {
 	r.Survivors = []Survivor{{ProcID: session.ProcID{PID: 5, Start: 6}, Comm: "cp", Cause: "state D in nfs_wait"}}
 	r.Undecided = []Process{{ProcID: session.ProcID{PID: 8, Start: 9}, Verdict: session.VerdictSpare}}
 	r.Verified, r.Took, r.Status, r.Output, r.Truncated = true, Millis(35120*time.Microsecond), &status, "bye\n", true
-	r.Problems = []string{"hook refused"}
+	r.Problems, r.Resumed = []string{"hook refused"}, true
 	return r
 }
 
@@ -86,14 +86,14 @@ func TestRoundTrip(t *testing.T) {
 func TestFields(t *testing.T) {
 	t.Parallel()
 	const want = `{"v":1,"id":"a","event":"done","time":"2026-03-14T12:00:01.123456789Z","kind":"end","host":"ts1",` +
-		`"by":{"pid":77,"start":770},"session":"1b4e28ba-2fa1-41d2-883f-0016d3cca427","user":"alice","uid":1000,` +
+		`"by":{"pid":77,"start":770},"session":"1b4e28ba-2fa1-41d2-883f-0016d3cca427","login":"4","type":"x11","service":"lightdm","user":"alice","uid":1000,` +
 		`"display":":21","client":"ltsp101","reason":"server-gone","noticed":"end of file","noticed_us":1200,` +
 		`"hooks":[{"name":"10-eds","status":-1,"signal":"KILL","timed_out":true,"denied":["kill"],"took_ms":30000,"output":"x","truncated":true}],` +
 		`"processes":[{"pid":4121,"start":99,"ppid":1,"comm":"sleep","uid":1000,"evidence":"audit+marker","verdict":"end","why":"its marker",` +
 		`"signals":["TERM","KILL"],"ended":"kill","after_ms":3004.123}],` +
 		`"survivors":[{"pid":5,"start":6,"comm":"cp","cause":"state D in nfs_wait"}],` +
 		`"undecided":[{"pid":8,"start":9,"ppid":0,"comm":"","uid":0,"evidence":"none","verdict":"spare"}],` +
-		`"verified":true,"took_ms":35.12,"problems":["hook refused"],"program":["/usr/bin/EndXSession"],"status":0,"output":"bye\n","output_truncated":true}` + "\n"
+		`"verified":true,"took_ms":35.12,"problems":["hook refused"],"resumed":true,"program":["/usr/bin/EndXSession"],"status":0,"output":"bye\n","output_truncated":true}` + "\n"
 	if got := line(t, ending("a")); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

@@ -46,6 +46,7 @@ type Kind string
 const (
 	KindEnd     Kind = "end"     // the members of a session were ended
 	KindProgram Kind = "program" // PROGRAM was run for a session
+	KindAudit   Kind = "audit"   // what an end of a login would have done; nobody was ended
 )
 
 // Record is one line, or, as Read returns it, the lines of one end in one:
@@ -62,6 +63,9 @@ type Record struct {
 
 	By      session.ProcID `json:"by,omitzero"` // the process that carries out the end
 	Session session.ID     `json:"session,omitempty"`
+	Login   string         `json:"login,omitempty"`   // logind's id, where a whole login ended
+	Type    string         `json:"type,omitempty"`    // of the login: "x11", "tty", …
+	Service string         `json:"service,omitempty"` // that opened the login: "sshd", …
 	User    string         `json:"user,omitempty"`
 	UID     uint32         `json:"uid"`
 	Display string         `json:"display,omitempty"`
@@ -78,6 +82,9 @@ type Record struct {
 	Verified  bool       `json:"verified"`            // a clean scan found no member left
 	Took      Millis     `json:"took_ms,omitempty"`
 	Problems  []string   `json:"problems,omitempty"` // what failed while the end went on
+	// Resumed: an earlier attempt at this end was interrupted; what that one
+	// had ended by then is not among the processes.
+	Resumed bool `json:"resumed,omitempty"`
 
 	Program   []string `json:"program,omitempty"` // with its arguments
 	Status    *int     `json:"status,omitempty"`  // exit status of PROGRAM; 128+N: ended by signal N

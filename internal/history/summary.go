@@ -25,6 +25,8 @@ func (r Record) Summary() string {
 		out.WriteString(": the end was begun")
 	case r.Kind == KindProgram:
 		out.WriteString(": " + r.program())
+	case r.Kind == KindAudit:
+		out.WriteString(": " + r.audited())
 	default:
 		out.WriteString(": " + r.outcome())
 	}
@@ -94,6 +96,20 @@ func (r Record) outcome() string {
 	return strings.Join(parts, ", ") + " in " + term.Duration(time.Duration(r.Took))
 }
 
+// audited counts what would have become of the processes.
+func (r Record) audited() string {
+	var end, keep int
+	for _, p := range r.Processes {
+		switch p.Verdict {
+		case session.VerdictEnd:
+			end++
+		case session.VerdictKeep:
+			keep++
+		}
+	}
+	return fmt.Sprintf("audit only: %d would be ended, %d kept, %d undecided and spared", end, keep, len(r.Undecided))
+}
+
 func (r Record) badHooks() (bad int) {
 	for _, h := range r.Hooks {
 		if h.Status != 0 || h.TimedOut || h.Refused != "" || h.Failed != "" {
@@ -105,7 +121,10 @@ func (r Record) badHooks() (bad int) {
 
 // alarming reports whether an administrator should look at it.
 func (r Record) alarming() bool {
-	if r.Kind == KindProgram {
+	switch r.Kind {
+	case KindAudit:
+		return len(r.Problems) > 0
+	case KindProgram:
 		return r.Status != nil && *r.Status != 0 || len(r.Problems) > 0
 	}
 	return r.Event == Done && (!r.Verified || len(r.Survivors) > 0 || r.badHooks() > 0 || len(r.Problems) > 0)

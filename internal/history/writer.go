@@ -30,6 +30,9 @@ type Writer struct {
 	Host     string        // this host's name
 	Command  []string      // runs AppendMain on the arguments that follow: SELF, AppendVerb
 	Deadline time.Duration // for the child; 0: DefaultDeadline
+	// Once: the end may have been begun before, by a process that was killed at
+	// any instant. No file gets a line twice.
+	Once bool
 
 	begun [][]byte // lines that only the first copy has
 }
@@ -57,6 +60,12 @@ func (w *Writer) Begin(r Record) error {
 	line, err := encode(r)
 	if err != nil {
 		return err
+	}
+	if w.Once {
+		known, err := Find(r.ID, RuntimeFile(w.Runtime))
+		if err == nil && known.Begin != nil {
+			line = known.Begin // as the earlier attempt had it
+		}
 	}
 	w.begun = append(w.begun, line)
 	return w.first(line)
@@ -104,7 +113,11 @@ func (w *Writer) first(line []byte) error {
 		return nil
 	}
 	path := RuntimeFile(w.Runtime)
-	if err := appendLines(path, DefaultLimit, line); err != nil {
+	put := appendLines
+	if w.Once {
+		put = appendOnce
+	}
+	if err := put(path, DefaultLimit, line); err != nil {
 		return &NotWritten{File: path, Why: explain(err)}
 	}
 	return nil
@@ -159,6 +172,9 @@ func (w *Writer) child(lines []byte, started chan<- *os.Process, done chan<- err
 		return
 	}
 	args := append(w.Command[1:len(w.Command):len(w.Command)], w.State, w.Host)
+	if w.Once {
+		args = append(args, onceArg)
+	}
 	cmd := exec.Command(w.Command[0], args...)
 	var complaint bytes.Buffer
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(lines), &complaint
@@ -178,8 +194,11 @@ func (w *Writer) child(lines []byte, started chan<- *os.Process, done chan<- err
 	done <- err
 }
 
+// onceArg makes AppendMain leave out what the file has.
+const onceArg = "once"
+
 // AppendMain is the child: it appends the lines on stdin to the file of a host
-// in a directory (its two arguments), and complains on standard error, in one
+// in a directory (its first two arguments), and complains on standard error, in one
 // line for the parent to pass on. It returns the exit status.
 func AppendMain(args []string, stdin io.Reader) int {
 	if err := appendStdin(args, stdin); err != nil {
@@ -190,8 +209,12 @@ func AppendMain(args []string, stdin io.Reader) int {
 }
 
 func appendStdin(args []string, stdin io.Reader) error {
-	if len(args) != 2 {
-		return errors.New("usage: " + AppendVerb + " DIR HOST, got " + strconv.Itoa(len(args)) + " arguments")
+	put := appendLines
+	switch {
+	case len(args) == 3 && args[2] == onceArg:
+		put = appendOnce
+	case len(args) != 2:
+		return errors.New("usage: " + AppendVerb + " DIR HOST [once], got " + strconv.Itoa(len(args)) + " arguments")
 	}
 	text, err := io.ReadAll(stdin)
 	if err != nil {
@@ -201,5 +224,5 @@ func appendStdin(args []string, stdin io.Reader) error {
 		return errors.New("the record did not arrive whole")
 	}
 	lines := bytes.SplitAfter(text, []byte("\n"))
-	return appendLines(StateFile(args[0], args[1]), DefaultLimit, lines[:len(lines)-1]...)
+	return put(StateFile(args[0], args[1]), DefaultLimit, lines[:len(lines)-1]...)
 }

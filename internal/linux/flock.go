@@ -22,3 +22,13 @@ func TryFlock(fd int, exclusive bool) (got bool, err error) {
 	}
 	return err == nil, callError("flock", err)
 }
+
+// Flock is TryFlock that waits for as long as somebody else holds a lock in its
+// way.
+func Flock(fd int, exclusive bool) error {
+	how := unix.LOCK_SH
+	if exclusive {
+		how = unix.LOCK_EX
+	}
+	return callError("flock", retry(func() error { return unix.Flock(fd, how) }))
+}

@@ -1,0 +1,114 @@
+package ending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"xexit/internal/hook"
+	"xexit/internal/logind"
+	"xexit/internal/session"
+)
+
+// Hooks of a login run in transient units: out of the login's control group and
+// of ours, without our confinement, and ended by systemd at their deadline even
+// if we are dead by then. Where systemd does not run the host they are our
+// children.
+
+// userHooks runs hooks as the login's user.
+func (r *run) userHooks(ctx context.Context, specs []hook.Spec) error {
+	if len(specs) == 0 {
+		return nil
+	}
+	if logind.Booted() {
+		env := hook.Environ(r.target.environ(), clean(r.vars()))
+		r.inUnits(ctx, specs, env, number(r.target.entry.UID))
+		return nil
+	}
+	u, err := r.host.account(ctx, r.target.entry.UID)
+	if err != nil { // as root they would be somebody else's scripts
+		return fmt.Errorf("hooks are not run: %w", err)
+	}
+	options := r.hookOptions()
+	options.As = &u.Credential // nobody but root can signal us: no shield
+	env := hook.Environ(u.environ(r.target), r.vars())
+	for _, spec := range specs {
+		r.ran(hook.Run(ctx, spec, env, options))
+	}
+	return nil
+}
+
+// rootPath is what root's hooks find their commands by.
+const rootPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// rootHooks runs the hooks in [hooks] root-dir as root. Nothing that the user
+// chose reaches them but in the form that it is supposed to have.
+func (l *loginEnd) rootHooks(ctx context.Context) error {
+	specs, err := l.listHooks(l.config.Hooks.RootDir)
+	env := hook.Environ([]string{rootPath, "XEXIT_LOGIN=" + l.asked.Login, "XEXIT_UID=" + number(l.asked.UID)}, clean(l.vars()))
+	if logind.Booted() {
+		l.inUnits(ctx, specs, env, "")
+		return err
+	}
+	for _, spec := range specs {
+		l.ran(hook.Run(ctx, spec, env, l.hookOptions()))
+	}
+	return err
+}
+
+// clean leaves out what does not look like what it is supposed to be.
+func clean(v hook.Vars) hook.Vars {
+	v.User = only(v.User, "._-@+$")
+	v.Display = only(v.Display, ".:-_/[]%")
+	v.Client = only(v.Client, ".:-_[]%")
+	return v
+}
+
+// only is text if it consists of letters, digits and the signs given, and does
+// not begin with a hyphen; else nothing.
+func only(text, signs string) string {
+	for _, c := range text {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune(signs, c) {
+			return ""
+		}
+	}
+	if strings.HasPrefix(text, "-") || len(text) > 256 {
+		return ""
+	}
+	return text
+}
+
+func (r *run) inUnits(ctx context.Context, specs []hook.Spec, env []string, user string) {
+	for _, spec := range specs {
+		// The same name at a second attempt: a hook that the first one started
+		// and did not wait for is ended then, not run twice at once.
+		by := unitRunner{fmt.Sprintf("xexit-hook-%s-%d.service", r.record.ID, len(r.record.Hooks)), user, r.target.login}
+		r.ran(hook.RunBy(ctx, spec, env, r.hookOptions(), by))
+	}
+}
+
+// unitRunner is a hook.Runner by systemd.
+type unitRunner struct{ name, user, login string }
+
+// Run implements hook.Runner.
+func (u unitRunner) Run(ctx context.Context, c hook.Command) (hook.Exit, error) {
+	exit, err := logind.RunUnit(ctx, logind.Unit{
+		Name: u.name, Description: "exit script for login " + u.login, User: u.user,
+		Path: c.Path, Argv: c.Argv, Env: c.Env, Output: c.Output, Deadline: c.Deadline, Grace: c.Grace,
+	})
+	return hook.Exit{Status: exit.Status, Signal: exit.Signal, TimedOut: exit.TimedOut}, err
+}
+
+type loginHooks struct{ *loginEnd }
+
+// Run implements engine.Hooks.
+func (l loginHooks) Run(ctx context.Context) error {
+	l.leader(ctx)
+	specs, err := l.listHooks(l.config.Hooks.Dir)
+	err = errors.Join(err, l.userHooks(ctx, specs))
+	l.steps.reach(session.StepUserHooks)
+	err = errors.Join(err, l.rootHooks(ctx))
+	l.steps.reach(session.StepRootHooks)
+	return err
+}
