@@ -18,6 +18,7 @@ import (
 	"xexit/internal/history"
 	"xexit/internal/linux"
 	"xexit/internal/logindefs"
+	"xexit/internal/member"
 	"xexit/internal/reap"
 	"xexit/internal/session"
 )
@@ -329,7 +330,7 @@ func (l *loginEnd) heard(e reap.Event) {
 // removeGroup removes the control group of a login without logind, which is
 // xexit's own. It stays if the leader is still in it.
 func (l *loginEnd) removeGroup() {
-	if l.target.group == nil || l.asked.Cgroup != loginGroups+l.asked.Login {
+	if l.target.group == nil || l.asked.Cgroup != member.HookCgroup(l.asked.Login) {
 		return
 	}
 	if err := l.target.group.Remove(); err != nil {

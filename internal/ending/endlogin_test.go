@@ -27,6 +27,7 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "ending-test-"); err != nil {
 		return "", err
 	}
+	built = dir
 	for name, tags := range map[string]string{"faults": "faultpoints", "shipped": ""} {
 		cmd := exec.Command("go", "build", "-buildvcs=false", "-tags", tags, "-o", filepath.Join(dir, name), "xexit/cmd/xexit-main")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -35,6 +36,8 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 	}
 	return dir, nil
 })
+
+var built string // where; TestMain removes it
 
 func program(t *testing.T, name string) string {
 	t.Helper()
@@ -313,11 +316,7 @@ func auditOf(t *testing.T, pid int) (id uint32) {
 
 func (h *endHost) inner() string {
 	inner := h.scope + "/inner"
-	g, err := h.tree.Make(inner)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() { _ = g.Close(); _ = os.Remove(h.tree.Directory(inner)) })
+	h.group(inner, true)
 	return inner
 }
 

@@ -2,6 +2,7 @@ package ending
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,22 +94,33 @@ func (h *loginHost) scope(uid int, id string) string {
 	path := ""
 	for _, part := range []string{"user.slice", fmt.Sprintf("user-%d.slice", uid), "session-" + id + ".scope"} {
 		path += "/" + part
-		g, err := h.tree.Make(path)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		own := path
-		h.t.Cleanup(func() {
-			if strings.HasSuffix(own, ".scope") {
-				if err := g.Kill(h.t.Context()); err != nil && h.t.Context().Err() == nil {
-					h.t.Error(err)
-				}
-			}
-			_ = g.Close()
-			_ = os.Remove(h.tree.Directory(own)) // user.slice may be another test's too
-		})
+		h.group(path, strings.HasSuffix(path, ".scope"))
 	}
 	return path
+}
+
+// group makes a control group and removes it in the end, with all in it if it
+// is a test's own: a slice may be another test's too. Whoever is started in one
+// that was killed and has stayed is killed at once (seen on kernel 6.18).
+func (h *loginHost) group(path string, own bool) {
+	h.t.Helper()
+	g, err := h.tree.Make(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if own {
+			if err := g.Kill(ctx); err != nil {
+				h.t.Error(err)
+			}
+		}
+		_ = g.Close()
+		if err := os.Remove(h.tree.Directory(path)); own && err != nil && !errors.Is(err, os.ErrNotExist) {
+			h.t.Error(err)
+		}
+	})
 }
 
 // process is one that a test started.
@@ -187,10 +199,7 @@ func TestRootEndsLogin(t *testing.T) {
 	leader := h.start(scope, 0, `echo; trap "" TERM; n=0; while grep -q . "`+h.tree.Directory(scope)+`"/inner/cgroup.procs; do sleep 0.02; done`)
 	h.login(leader)
 	inner := scope + "/inner"
-	if _, err := h.tree.Make(inner); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Remove(h.tree.Directory(inner)) })
+	h.group(inner, true)
 	members := []*process{
 		h.start(inner, loginUID, stubborn),
 		h.start(inner, loginUID, waits),

@@ -108,9 +108,6 @@ func isWord(text string) bool {
 	return text != "" && len(text) <= 64
 }
 
-// loginGroups is where logins without logind have their control groups.
-const loginGroups = "/xexit/login-"
-
 // checkGroup: all that is in the group will be ended, so it must be one that
 // holds this login and nothing else: the scope that logind makes for it in its
 // user's slice, or what the PAM hook makes.
@@ -121,7 +118,7 @@ func (r *LoginRequest) checkGroup() error {
 			return fmt.Errorf("%w: login %s has neither a control group nor an audit id, so nobody can be told from anybody", ErrUsage, r.Login)
 		}
 		return nil
-	case fmt.Sprintf("/user.slice/user-%d.slice/session-%s.scope", r.UID, r.Login), loginGroups + r.Login:
+	case fmt.Sprintf("/user.slice/user-%d.slice/session-%s.scope", r.UID, r.Login), member.HookCgroup(r.Login):
 		return nil
 	}
 	return fmt.Errorf("%w: %q is not the control group of login %s of uid %d", ErrUsage, r.Cgroup, r.Login, r.UID)

@@ -38,7 +38,9 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(reuseInside) == "" {
-		os.Exit(m.Run())
+		status := m.Run()
+		_ = os.RemoveAll(built)
+		os.Exit(status)
 	}
 	if err := reuseMain(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -56,7 +56,7 @@ const lateness = 5 * time.Second
 func RunUnit(ctx context.Context, u Unit) (UnitExit, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.Deadline+2*u.Grace+lateness)
 	defer cancel()
-	bus, err := systemd.NewSystemConnectionContext(ctx)
+	bus, err := dialSystemd(ctx)
 	if err != nil {
 		return UnitExit{}, fmt.Errorf("run %s: %w: %w", u.Name, ErrNoSystemd, err)
 	}
