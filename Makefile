@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm gauntlet bombs test-display soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins gauntlet bombs test-display soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -126,13 +126,20 @@ realtime: $(SUM)
 # cache, which does not see that the programs under test have changed.
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
-	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/(matrix|gauntlet)$$")
+	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/(matrix|gauntlet|logins)$$")
 
 # A real suspend, Xorg on virtual terminals and an older kernel, in an emulated
 # machine: one boot. The scenarios run it too, beside the others.
 vm: build $(SUM)
 	@echo '== emulated machine'
 	@$(SUM) -C tests -count 1 -timeout 20m ./vm
+
+# Whoever tells of logins: logind, and the PAM hook where it does not run, in
+# containers that a real systemd boots.
+logins: build $(SUM)
+	@bash tests/setup.sh
+	@bash tests/image.sh
+	@$(SUM) -C tests -count 1 -timeout 20m $(if $(RUN),-run '$(RUN)',) ./logins
 
 # Every way to outlive a session against xexit and its rivals, in containers that
 # a real systemd boots. No part of `make test`: see tests/README.md.

@@ -9,6 +9,14 @@ require (
 	golang.org/x/sys v0.49.0
 )
 
-require golang.org/x/tools v0.26.0 // indirect
+require (
+	github.com/coreos/go-systemd/v22 v22.7.0 // indirect
+	github.com/godbus/dbus/v5 v5.1.0 // indirect
+)
+
+require (
+	golang.org/x/tools v0.26.0 // indirect
+	xexit v0.0.0
+)
 
 replace xexit => ../

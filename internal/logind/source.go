@@ -22,8 +22,8 @@ import (
 // at all, costs nothing.
 type Source struct {
 	Root string // of the host's file system: "/"
-	// Trouble hears that the bus cannot be listened to, and why; it is tried
-	// again. May be nil. Called beside Watch's changed.
+	// Trouble hears, once each time, that the bus cannot be listened to, and
+	// why; it is tried again. May be nil. Called beside Watch's changed.
 	Trouble func(error)
 }
 
@@ -56,9 +56,8 @@ func (s Source) Watch(ctx context.Context, changed func(id string)) error {
 	}()
 	defer func() { <-heard }()
 	defer cancel()
-	// Nothing is told before both are subscribed, or the bus is known to be in
-	// trouble: dirwatch is the first to speak, and a bus that comes later
-	// speaks when it has come.
+	// Each says "" when it has subscribed: what happened before is found then,
+	// however late the bus comes.
 	for {
 		select {
 		case id := <-told:
@@ -78,18 +77,19 @@ const (
 
 // listen listens to the bus until ctx is over.
 func (s Source) listen(ctx context.Context, tell func(string)) {
-	wait := firstTry
+	wait, troubled := firstTry, false
 	for {
 		heard, err := s.hear(ctx, tell)
 		if ctx.Err() != nil {
 			return
 		}
 		if heard {
-			wait = firstTry
+			wait, troubled = firstTry, false
 		}
-		if s.Trouble != nil {
+		if s.Trouble != nil && !troubled {
 			s.Trouble(err)
 		}
+		troubled = true
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

@@ -44,7 +44,7 @@ func StageTools(repository, dir string) error {
 		return err
 	}
 	tests := filepath.Join(repository, "tests")
-	if err := command(tests, "go", "build", "-buildvcs=false", "-o", libexec+"/", "./cmd/machine", "./cmd/leftover", "./cmd/grab", "./cmd/xclient", "./cmd/naive", "./cmd/clock"); err != nil {
+	if err := command(tests, "go", "build", "-buildvcs=false", "-o", libexec+"/", "./cmd/machine", "./cmd/leftover", "./cmd/grab", "./cmd/xclient", "./cmd/naive", "./cmd/clock", "./cmd/conflicts"); err != nil {
 		return err
 	}
 	scripts, err := filepath.Glob(tests + "/scenario/*.sh")

@@ -1,0 +1,330 @@
+package logins
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"xexit/internal/logind"
+	"xexit/internal/member"
+	"xexit/internal/session"
+	"xexit/tests/agent"
+	"xexit/tests/machine"
+)
+
+// TestLogind: the PAM hook is configured, and keeps out of it.
+func TestLogind(t *testing.T) {
+	r := boot(t)
+	suite(r, member.IsLogindID)
+	r.conflicts("")
+	r.logindRestarts()
+	r.busAlone()
+	r.inTheWay()
+	if list, err := r.all[1].List(); err != nil || len(list) != 0 {
+		t.Errorf("the hook has logins of its own: %+v, %v", list, err)
+	}
+}
+
+// TestHook: logind is masked, and whoever logs in is told of by the hook.
+func TestHook(t *testing.T) {
+	r := boot(t)
+	r.root("systemctl mask -q --now systemd-logind.service; sed -i /pam_systemd/d /etc/pam.d/common-session")
+	suite(r, member.IsHookID)
+	r.conflicts("note logind.none")
+	r.passing()
+	r.ended()
+	r.broken()
+	if list, err := r.all[0].List(); err != nil || len(list) != 0 {
+		t.Errorf("logind has logins: %+v, %v", list, err)
+	}
+}
+
+// suite is what both must do.
+func suite(r *rig, ours func(string) bool) {
+	early := r.login("early", "alice")
+	r.watch(r.all)
+	r.await("a login is there from the start", "", func() bool { return early.live() })
+	early.describes(ours)
+
+	late := r.login("late", "bob")
+	r.await("another one has come", late.id, late.live)
+	late.describes(ours)
+	if late.id == early.id {
+		r.Fatalf("both are %s", late.id)
+	}
+
+	// A logout: what the login left keeps it, closing.
+	r.must(late.Leader.Signal(9))
+	r.await(late.id+" is closing", late.id, func() bool { return late.state() == "closing" })
+	if !late.leftover.Alive() {
+		r.Error("the leftover did not outlive the logout")
+	}
+	r.must(late.leftover.Signal(9))
+	late.gone()
+
+	r.severalAtOnce()
+	r.leaderKilled()
+	r.withoutAudit(ours)
+
+	// Another watcher begins where the first one left.
+	r.unwatch()
+	meanwhile := r.login("meanwhile", "bob")
+	early.wipe()
+	r.watch(r.all)
+	r.await("what happened meanwhile is found", "", func() bool { return meanwhile.live() && early.state() == "" })
+	meanwhile.wipe()
+	meanwhile.gone()
+}
+
+// describes compares what is said of a login with what is so.
+func (o *opened) describes(ours func(string) bool) {
+	r := o.r
+	r.Helper()
+	l, ok := o.known()
+	audit, err := os.ReadFile(r.m.Path(fmt.Sprintf("/proc/%d/sessionid", o.Leader.PID)))
+	r.must(err)
+	number, err := strconv.ParseUint(strings.TrimSpace(string(audit)), 10, 32)
+	r.must(err)
+	want := member.Login{
+		ID: o.id, UID: uint32(machine.Users[o.User]), User: o.User, Class: "user", Type: "tty", Service: "sshd", State: l.State,
+		RemoteHost: "127.0.0.1", Remote: true, Leader: o.leader(), Audit: uint32(number), Cgroup: o.cgroup,
+	}
+	if strings.HasPrefix(o.cgroup, "/user.slice/") {
+		want.Scope = "session-" + o.id + ".scope"
+		if l.Audit == session.NoAudit { // in a container a newer logind never asks the kernel
+			want.Audit = l.Audit
+		}
+	}
+	if !ok || l != want || !l.IsUser() || !ours(o.id) {
+		r.Errorf("login %s:\ngot  %+v\nwant %+v", o.id, l, want)
+	}
+	list, err := r.all.List()
+	found := false
+	for _, other := range list {
+		found = found || other == l
+	}
+	if err != nil || !found {
+		r.Errorf("login %s is not in the list: %+v, %v", o.id, list, err)
+	}
+}
+
+func (r *rig) severalAtOnce() {
+	const several = 6
+	type result struct {
+		o   *opened
+		err error
+	}
+	results := make(chan result, several)
+	for i := range several {
+		go func() {
+			o, err := r.open(fmt.Sprintf("one%d", i), []string{"alice", "bob"}[i%2])
+			results <- result{o, err}
+		}()
+	}
+	ids := map[string]bool{}
+	var all []*opened
+	for range several {
+		got := <-results
+		r.must(got.err)
+		ids[got.o.id], all = true, append(all, got.o)
+	}
+	if len(ids) != several {
+		r.Errorf("%d ids for %d logins: %v", len(ids), several, ids)
+	}
+	r.awaitAll("all are there", all, (*opened).live)
+	for _, o := range all {
+		o.wipe()
+	}
+	r.awaitAll("all are gone", all, func(o *opened) bool { return o.state() == "" })
+}
+
+// awaitAll waits until something that was told of each login holds.
+func (r *rig) awaitAll(what string, all []*opened, holds func(*opened) bool) {
+	r.Helper()
+	waiting := map[string]*opened{}
+	for _, o := range all {
+		waiting[o.id] = o
+	}
+	over := time.After(machine.Guard)
+	for len(waiting) > 0 {
+		select {
+		case id := <-r.told:
+			if o := waiting[id]; o != nil && holds(o) {
+				delete(waiting, id)
+			}
+		case <-over:
+			r.Fatalf("hang guard: nobody told that %s: %v", what, waiting)
+		}
+	}
+}
+
+// leaderKilled: no PAM session is closed. The login stays as long as somebody
+// lives in it, and goes with the last one.
+func (r *rig) leaderKilled() {
+	o := r.login("headless", "alice")
+	r.await("it is there", o.id, o.live)
+	leader, err := r.m.RefOf(o.leader())
+	r.must(err)
+	r.must(leader.Signal(9))
+	if !leader.Gone(machine.Guard) {
+		r.Fatal("the leader outlives KILL")
+	}
+	l, ok := o.known()
+	if !ok || l.Leader != leader.PID {
+		r.Errorf("with a leftover in it, of a dead leader: %+v, %v", l, ok)
+	}
+	if !o.leftover.Alive() {
+		r.Error("the leftover did not outlive its leader")
+	}
+	o.wipe()
+	o.gone()
+}
+
+// withoutAudit: logins of a service whose PAM stack lacks pam_loginuid.
+func (r *rig) withoutAudit(ours func(string) bool) {
+	r.root("sed -i.saved /pam_loginuid/d /etc/pam.d/sshd")
+	o := r.login("unmarked", "alice")
+	r.await("it is there", o.id, o.live)
+	o.describes(ours)
+	if l, _ := o.known(); l.Audit != session.NoAudit || o.id[0] >= '0' && o.id[0] <= '9' {
+		r.Errorf("%+v: want a login without an audit id", l)
+	}
+	o.wipe()
+	o.gone()
+	r.root("mv /etc/pam.d/sshd.saved /etc/pam.d/sshd")
+}
+
+// logindRestarts: neither its restart nor that of the bus loses a login.
+func (r *rig) logindRestarts() {
+	before := r.login("before", "alice")
+	r.await("it is there", before.id, before.live)
+	r.root("systemctl restart systemd-logind")
+	r.await("logind is back", "", before.live)
+	after := r.login("after", "bob")
+	r.await("a login after logind's restart is there", after.id, after.live)
+	for _, o := range []*opened{before, after} {
+		o.wipe()
+		o.gone()
+	}
+}
+
+// busAlone: what the bus tells, without a look at logind's files, also after
+// its restart.
+func (r *rig) busAlone() {
+	root := r.TempDir()
+	r.must(os.MkdirAll(root+"/run", 0o755))
+	r.must(os.Symlink(r.m.Path("/run/dbus"), root+"/run/dbus"))
+	lost := make(chan error, 1000)
+	r.unwatch()
+	r.watch(logind.Source{Root: root, Trouble: func(err error) { lost <- err }})
+	r.drain()
+	o := r.login("heard", "alice")
+	r.await("the bus tells of it", o.id, o.live)
+	o.wipe()
+	o.gone()
+	r.root("systemctl restart dbus.service; systemctl restart systemd-logind")
+	select {
+	case <-lost:
+	case <-time.After(machine.Guard):
+		r.Fatal("hang guard: the bus restarts, and that is no trouble")
+	}
+	r.drain()
+	o = r.login("again", "bob")
+	r.await("the bus tells of it again", o.id, o.live)
+	o.wipe()
+	o.gone()
+}
+
+// drain forgets what was told so far.
+func (r *rig) drain() {
+	for {
+		select {
+		case <-r.told:
+		default:
+			return
+		}
+	}
+}
+
+// passing: who changes to another user within a login, or comes by the clock,
+// has none of his own; what he starts is in the login.
+func (r *rig) passing() {
+	o := r.login("outer", "alice")
+	r.await("it is there", o.id, o.live)
+	const where = "cat /proc/self/cgroup"
+	for _, how := range []string{"sudo -n -u bob " + where, "sudo -n -i " + where, "sudo -n su - bob -c '" + where + "'", "sudo -n runuser -l bob -c '" + where + "'"} {
+		got, err := r.m.Run(o.Socket, agent.Request{Argv: []string{"sh", "-c", how}, UID: -1})
+		r.must(err)
+		if !strings.Contains(got.Stdout, "0::"+o.cgroup+"\n") {
+			r.Errorf("%s: %+v, want to be in %s", how, got, o.cgroup)
+		}
+	}
+	r.root("echo 'id >/run/scenario/by-at' | at now")
+	r.must(r.m.WaitFile("/run/scenario/by-at"))
+	list, err := r.all.List()
+	if err != nil || len(list) != 1 || list[0].ID != o.id || !o.live() {
+		r.Errorf("%+v, %v: want %s alone, live", list, err, o.id)
+	}
+	o.wipe()
+	o.gone()
+}
+
+// conflicts compares what is found to be in the way with what is.
+func (r *rig) conflicts(want string) {
+	r.Helper()
+	var found []struct{ Key, Level, Text string }
+	out := r.root(filepath.Dir(machine.Program) + "/conflicts")
+	r.must(json.Unmarshal([]byte(out), &found))
+	var got []string
+	for _, f := range found {
+		got = append(got, f.Level+" "+f.Key)
+	}
+	if strings.Join(got, ", ") != want {
+		r.Errorf("in the way: %q, want %q: %s", got, want, out)
+	}
+}
+
+// inTheWay: a logind that kills, a stack without pam_loginuid as xrdp's, and a
+// login by it.
+func (r *rig) inTheWay() {
+	r.unwatch()
+	r.watch(r.all)
+	r.root("sed -i.saved /pam_loginuid/d /etc/pam.d/sshd; cp /etc/pam.d/sshd /etc/pam.d/xrdp-sesman; mkdir -p /etc/systemd/logind.conf.d")
+	o := r.login("unset", "alice")
+	r.await("it is there", o.id, o.live)
+	r.root("mv /etc/pam.d/sshd.saved /etc/pam.d/sshd; printf '[Login]\\nKillUserProcesses=yes\\n' >/etc/systemd/logind.conf.d/kill.conf; systemctl restart systemd-logind")
+	r.conflicts("note logind.kills, note pam.loginuid, note audit.unset")
+	o.wipe()
+	o.gone()
+}
+
+// ended: root ends a login that the hook has told of, and it goes as one that
+// ended by itself.
+func (r *rig) ended() {
+	o, other := r.login("ended", "alice"), r.login("other", "alice")
+	r.await("it is there", o.id, o.live)
+	r.root("xexit end --session " + o.id)
+	o.gone()
+	if o.leftover.Alive() || !other.leftover.Alive() || !other.live() {
+		r.Errorf("leftover alive: %v; another login's: %v; it is %s", o.leftover.Alive(), other.leftover.Alive(), other.state())
+	}
+	other.wipe()
+	other.gone()
+}
+
+// broken: a hook that cannot do its work keeps nobody out, and says so.
+func (r *rig) broken() {
+	r.root("sed -i 's/pam-session/pam-session nonsense/' /etc/pam.d/common-session")
+	o := r.login("unknown", "alice")
+	if strings.HasPrefix(o.cgroup, "/xexit/") {
+		r.Errorf("a broken hook has made %s", o.cgroup)
+	}
+	r.must(o.Leader.Signal(9))
+	r.must(o.leftover.Signal(9))
+	r.root("journalctl --sync; journalctl -t xexit-pam | grep -q nonsense")
+}
