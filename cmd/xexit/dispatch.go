@@ -30,10 +30,10 @@ var verbs = [...]verb{
 	{"check", false, "check the configuration and the exit scripts"},
 	{"doctor", false, "say what is watched here, what would be noticed, what to change"},
 	{"demo", false, "see it work, on a display of its own; harms nothing"},
+	{"daemon", false, "end what every login of this host leaves; for root, see xexit-daemon(8)"},
 	{"version", false, "print the version"},
 	{"keep", false, ""},
 	{"report", false, ""},
-	{"daemon", false, ""},
 	{"pam-session", false, ""}, // for pam_exec(8)
 	{"help", false, ""},
 	{"completion", false, ""},

@@ -87,6 +87,11 @@ var table = map[string]row{
 		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/display",
 		"internal/display/wayland", "internal/history", "internal/logindefs", "internal/doctor",
 	}},
+	"internal/login": {imports: []string{"internal/session"}, deny: pure},
+	"internal/daemon": {imports: []string{
+		"internal/session", "internal/linux", "internal/proc", "internal/member", "internal/config", "internal/history",
+		"internal/cgroup", "internal/logindefs", "internal/login",
+	}},
 	"internal/demo": {
 		imports: []string{
 			"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/policy",
@@ -98,8 +103,8 @@ var table = map[string]row{
 		imports: []string{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
-			"internal/term", "internal/display", "internal/watcher", "internal/doctor", "internal/doctor/gather",
-			"internal/pamlogin",
+			"internal/daemon", "internal/term", "internal/display", "internal/watcher", "internal/doctor", "internal/doctor/gather",
+			"internal/logind", "internal/pamlogin", "internal/cgroup",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},
 	},

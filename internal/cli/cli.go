@@ -124,7 +124,7 @@ did and why. Other sessions, also of the same user, are not touched.
 	root.AddCommand(
 		watchCommand(env), sessionCommand(env),
 		endCommand(env), psCommand(env), logCommand(env),
-		checkCommand(env), doctorCommand(env), demoCommand(env), versionCommand(env), recordCommand(env),
+		checkCommand(env), doctorCommand(env), demoCommand(env), daemonCommand(env), versionCommand(env), recordCommand(env),
 	)
 	return root
 }

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xexit/internal/config"
+	"xexit/internal/daemon"
+)
+
+// stopPatience is how long a daemon that is asked to stop waits for ends that
+// are under way. The unit's TimeoutStopSec= is longer.
+const stopPatience = 60 * time.Second
+
+func daemonCommand(env Env) *cobra.Command {
+	var file string
+	var thaw bool
+	c := &cobra.Command{
+		Use:   "daemon",
+		Short: "system mode: end what each login of this host leaves behind",
+		Long: `Watch the logins of this host, and end what each leaves behind. It runs as root,
+in the foreground, most often as xexit.service; see xexit-daemon(8). SIGHUP has
+it read the configuration again.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if os.Geteuid() != 0 {
+				return usage(errors.New("only root can end what others leave behind: run it as root, or `systemctl enable --now xexit`"))
+			}
+			if thaw {
+				if err := daemon.Thaw("/proc", daemon.RuntimeDir); err != nil {
+					return failed(err)
+				}
+				return nil
+			}
+			return runDaemon(c.Context(), env, file)
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration `FILE` instead of the system's")
+	c.Flags().BoolVar(&thaw, "thaw", false, "let go on whom a daemon that died has left frozen, and do nothing else")
+	return c
+}
+
+func runDaemon(ctx context.Context, env Env, file string) error {
+	paths := config.SystemPaths()
+	if file != "" {
+		paths = config.Paths{File: file}
+	}
+	stderr, ok := env.Stderr.(*os.File)
+	if !ok {
+		return failed(fmt.Errorf("standard error is no file, but %T", env.Stderr))
+	}
+	err := daemon.Run(ctx, daemon.Options{
+		Self: env.Self, Proc: "/proc", Root: "/", Dir: daemon.RuntimeDir, Config: paths,
+		Source: daemon.DirSource{Root: "/"}, Stderr: stderr, Stop: stopPatience,
+		Log: slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: withoutTime})),
+	})
+	switch {
+	case errors.Is(err, daemon.ErrConfig):
+		return usage(err)
+	case err != nil:
+		return failed(err)
+	}
+	return nil
+}
