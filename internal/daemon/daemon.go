@@ -77,6 +77,7 @@ type Daemon struct {
 	dirty    *dirty
 	leaders  *leaders
 	ends     chan endEvent
+	over     chan struct{} // closed when nobody hears of ends any more
 	notify   notifier
 }
 
@@ -111,6 +112,7 @@ func Run(ctx context.Context, o Options) error {
 	}()
 	d.notify.send("READY=1")
 	d.loop(ctx, signals)
+	close(d.over)
 	cancel()
 	<-watching
 	return nil
@@ -127,7 +129,7 @@ func open(o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		o: o, config: c, boot: boot,
-		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent),
+		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent), over: make(chan struct{}),
 		notify: newNotifier(o.Log),
 	}
 	if d.states, err = openStates(o.Dir); err != nil {

@@ -57,7 +57,6 @@ type result struct {
 
 // end is a process that ends a login.
 type end struct {
-	cmd   *exec.Cmd
 	young time.Duration // CLOCK_BOOTTIME; until then it counts against mostYoung
 	step  session.Step  // the last that it took
 }
@@ -143,17 +142,26 @@ func (d *Daemon) start(e *entry) error {
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, stdin.Close(), stdout.Close())
 	}
-	e.end = &end{cmd: cmd, young: d.now() + youth}
+	e.end = &end{young: d.now() + youth}
+	id := s.ID // the state goes on to be the main goroutine's
 	go func() {
 		_, err := stdin.Write(append(text, '\n'))
 		if !keepStdin {
 			err = errors.Join(err, stdin.Close())
 		}
-		said, heard := d.follow(s.ID, stdout)
+		said, heard := d.follow(id, stdout)
 		waited := cmd.Wait()
-		d.ends <- endEvent{login: s.ID, over: true, result: said, err: errors.Join(err, heard, waited)}
+		d.report(endEvent{login: id, over: true, result: said, err: errors.Join(err, heard, waited)})
 	}()
 	return nil
+}
+
+// report tells the main goroutine, for as long as there is one.
+func (d *Daemon) report(e endEvent) {
+	select {
+	case d.ends <- e:
+	case <-d.over:
+	}
 }
 
 // longestLine bounds what is held of a line: survivors are named in it.
@@ -172,7 +180,7 @@ func (d *Daemon) follow(id string, stdout io.Reader) (said *result, err error) {
 			said = l.Result
 			continue
 		}
-		d.ends <- endEvent{login: id, step: l.Step}
+		d.report(endEvent{login: id, step: l.Step})
 	}
 	return said, lines.Err()
 }
