@@ -90,7 +90,7 @@ var table = map[string]row{
 	"internal/login": {imports: []string{"internal/session"}, deny: pure},
 	"internal/daemon": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/member", "internal/config", "internal/history",
-		"internal/cgroup", "internal/logindefs", "internal/login",
+		"internal/cgroup", "internal/logindefs", "internal/login", "internal/logind", "internal/pamlogin",
 	}},
 	"internal/demo": {
 		imports: []string{
@@ -104,7 +104,7 @@ var table = map[string]row{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
 			"internal/daemon", "internal/term", "internal/display", "internal/watcher", "internal/doctor", "internal/doctor/gather",
-			"internal/logind", "internal/pamlogin", "internal/cgroup",
+			"internal/pamlogin",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},
 	},

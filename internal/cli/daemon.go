@@ -55,10 +55,16 @@ func runDaemon(ctx context.Context, env Env, file string) error {
 	if !ok {
 		return failed(fmt.Errorf("standard error is no file, but %T", env.Stderr))
 	}
-	err := daemon.Run(ctx, daemon.Options{
+	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: withoutTime}))
+	source, name, err := daemon.HostSource("/", "/proc", func(err error) {
+		log.Warn("logins are told of late", "source", "bus", "error", err)
+	})
+	if err != nil {
+		return failed(err)
+	}
+	err = daemon.Run(ctx, daemon.Options{
 		Self: env.Self, Proc: "/proc", Root: "/", Dir: daemon.RuntimeDir, Config: paths,
-		Source: daemon.DirSource{Root: "/"}, Stderr: stderr, Stop: stopPatience,
-		Log: slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: withoutTime})),
+		Source: source, SourceName: name, Stderr: stderr, Stop: stopPatience, Log: log,
 	})
 	switch {
 	case errors.Is(err, daemon.ErrConfig):

@@ -50,8 +50,10 @@ type Options struct {
 	Dir    string       // runtime directory
 	Config config.Paths // to be read now and at each reload
 	Source Source
-	Log    *slog.Logger
-	Stderr *os.File // of the ends' processes
+	// SourceName is what people call it: "logind", "pam".
+	SourceName string
+	Log        *slog.Logger
+	Stderr     *os.File // of the ends' processes
 	// Stop is how long a daemon that is asked to stop waits for ends under way.
 	Stop time.Duration
 }
