@@ -8,8 +8,9 @@
 //	        DisplayEnded, Requested           Started            Finished
 //	open ───────────────────────────▶ ended ──────────▶ ending ─────────▶ done ──Gone──▶ (forgotten)
 //	  │ ▲                              ▲ ▲                 │
-//	  └─┘ DisplayEnded, and back       │ └─────────────────┘ Lost, or not all ended:
-//	      within the reconnect grace   └─ Timer: again        tried again, later each time
+//	  └─┘ DisplayEnded, and back       │ └─────────────────┘ Lost, failed or refused:
+//	      within the reconnect grace   │                       tried again, later each time
+//	                                   └─ Requested, when it is done: once more
 //
 // A login that is over stays over: nothing leads back to open.
 package login
@@ -59,7 +60,7 @@ type State struct {
 	After    time.Duration  `json:"noticed_ns,omitempty"` // from the event to its being noticed
 	EndedAt  time.Duration  `json:"ended_at,omitempty"`   // CLOCK_BOOTTIME
 	Record   string         `json:"record,omitempty"`     // id of the end's record, one for all attempts
-	Attempts int            `json:"attempts,omitempty"`   // that came to an end themselves, without being the last
+	Attempts int            `json:"attempts,omitempty"`   // that failed
 	Deadline time.Duration  `json:"deadline,omitempty"`   // CLOCK_BOOTTIME; open: the display is given up, ended: the next attempt
 	Exit     int            `json:"exit,omitempty"`       // of the last attempt; see ExitDone
 	Vanished bool           `json:"vanished,omitempty"`   // the source does not know it any more
@@ -155,7 +156,10 @@ func (s State) next(f Fact) (State, []Action) {
 	case Ending:
 		return s.ending(f)
 	}
-	if s.Vanished && f.Kind != Finished {
+	switch {
+	case f.Kind == Requested: // once more, for what came after or could not be ended then
+		return s.end(f, f.Reason, f.Noticed)
+	case s.Vanished:
 		return s, []Action{Forget}
 	}
 	return s, nil
@@ -242,7 +246,7 @@ func (s State) end(f Fact, reason session.Reason, noticed string) (State, []Acti
 	}
 	s.Phase, s.Deadline = Ended, 0
 	s.Reason, s.Noticed, s.After = reason, noticed, f.After
-	s.EndedAt, s.Record = f.Now, f.Record
+	s.EndedAt, s.Record, s.Attempts, s.Exit = f.Now, f.Record, 0, 0
 	return s, []Action{Persist, DropLeader, DropDisplay, StartEnd}
 }
 
@@ -285,27 +289,25 @@ func (s State) ending(f Fact) (State, []Action) {
 }
 
 // again decides what follows on an attempt. What was refused or failed is tried
-// for as long as it takes; who could not be ended a few times more, for what is
-// in the kernel's hands does not change by being asked.
+// for as long as it takes. An end that was carried out is on record, also where
+// it had to leave somebody, whom it has named: what is in the kernel's hands
+// does not change by being asked again.
 func (s State) again(f Fact) (State, []Action) {
 	s.Exit = f.Exit
-	if f.Kind == Lost {
-		s.Exit = ExitFailed
-	}
-	s.Attempts++
-	if f.Kind == Finished && (f.Exit == ExitDone || f.Exit == ExitUnverified && s.Attempts >= Unverified) {
+	if f.Kind == Finished && (f.Exit == ExitDone || f.Exit == ExitUnverified) {
 		s.Phase, s.Deadline = Done, 0
 		if s.Vanished {
 			return s, []Action{Persist, Forget}
 		}
 		return s, []Action{Persist}
 	}
+	if f.Kind == Lost {
+		s.Exit = ExitFailed
+	}
+	s.Attempts++
 	s.Phase, s.Deadline = Ended, f.Now+Backoff(s.Attempts)
 	return s, []Action{Persist}
 }
-
-// Unverified is how many attempts in all an end gets that cannot be verified.
-const Unverified = 5
 
 // Backoff is the wait after that many attempts: a second, twice as long each
 // time, five minutes at most.
