@@ -120,7 +120,6 @@ type loginEnd struct {
 	asked  LoginRequest
 	steps  *stepper
 	closed time.Duration // of pam-close, that the leader has had
-	kept   []session.ProcID
 }
 
 // openLogin is everything that can still forbid the end.
@@ -302,11 +301,6 @@ func (l *loginEnd) keep(ctx context.Context) (err error) {
 		l.steps.reach(session.StepFreeze)
 		if _, err := l.looker.Look(ctx); err != nil {
 			return fmt.Errorf("look for who may live on: %w", err)
-		}
-		for i := range l.looker.plan.Items {
-			if item := &l.looker.plan.Items[i]; item.Verdict == session.VerdictKeep {
-				l.kept = append(l.kept, item.ID)
-			}
 		}
 		l.steps.reach(session.StepKeep)
 		return nil

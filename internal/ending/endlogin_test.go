@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,12 +71,16 @@ func newEndHost(t *testing.T) *endHost {
 	return h
 }
 
-// hooks makes a directory of hooks. It is below one that only root can write.
+// hooks makes a directory of hooks, which every user can get to.
 func (h *endHost) hooks(name string) string {
-	dir := filepath.Join(h.t.TempDir(), name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp("", "ending-"+name+"-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 
@@ -114,6 +120,7 @@ type child struct {
 	*exec.Cmd
 	t      *testing.T
 	stdin  io.WriteCloser
+	out    io.Closer
 	lines  *bufio.Reader
 	stderr bytes.Buffer
 	steps  []session.Step
@@ -145,7 +152,7 @@ func (h *endHost) child(r LoginRequest) *child {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	c.lines = bufio.NewReader(out)
+	c.out, c.lines = out, bufio.NewReader(out)
 	h.t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
 	return c
 }
@@ -427,6 +434,28 @@ func (h *endHost) awaitLock(c *child) {
 	h.t.Fatal("it does not wait for the lock")
 }
 
+// A daemon that dies, and polite signals, do not keep an end from its own end.
+func TestEndLoginOrphaned(t *testing.T) {
+	h := newEndHost(t)
+	deaf := h.start(h.scope, loginUID, stubborn)
+	r := h.request()
+	h.fault = session.StepBegin
+	c := h.child(r)
+	c.until(session.StepBegin)
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT} {
+		if err := c.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(c.out.Close(), c.stdin.Close()); err != nil { // as the kernel does for the dead
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil || deaf.lives() {
+		t.Errorf("%v: %s, lives %v", err, &c.stderr, deaf.lives())
+	}
+	h.mustBeRecordedOnce(r.Record)
+}
+
 // Audit only: everything is found and recorded, nobody is signalled, no hook runs.
 func TestEndLoginAudit(t *testing.T) {
 	h := newEndHost(t)
@@ -454,28 +483,46 @@ func TestEndLoginAudit(t *testing.T) {
 	}
 }
 
-// The user's hooks run as him, root's after them as root, with nothing that
-// does not look right; what they leave is recorded.
+// Without systemd the user's hooks run as him, root's after them as root, with
+// nothing that does not look right. (With it: see tests/endlogin.)
 func TestEndLoginHooks(t *testing.T) {
 	h := newEndHost(t)
+	const uid = 1 // an account that every host has
+	write(t, filepath.Join(h.Root, "etc/login.defs"), "UID_MIN 1\n")
+	h.scope = h.loginHost.scope(uid, loginName())
 	h.hook(h.config.Hooks.Dir, "10-user", "echo $XEXIT_REASON $(id -u) $XDG_SESSION_ID")
 	h.hook(h.config.Hooks.RootDir, "20-root", "echo $(id -u) $XEXIT_LOGIN $XEXIT_UID ${XEXIT_CLIENT-unset} $PATH; echo $HOME")
 	h.hook(h.config.Hooks.RootDir, "30-hangs", "exec sleep 1000")
-	h.config.Hooks.Timeout = 100 * time.Millisecond
+	h.config.Hooks.Timeout = 5 * time.Second // loaded machines start a shell slowly
 	r := h.request()
-	r.Client = "evil$(reboot)"
-	h.leader = h.start("", loginUID, waits) // getent knows no such user: the hooks are not run
-	result := h.child(r).over()
+	r.UID, r.Client = uid, "evil$(reboot)"
+	result, _ := h.here(r)
 	hooks := h.record(r.Record).Hooks
-	if len(result.Problems) != 1 || !strings.Contains(result.Problems[0], "look up user") {
-		t.Errorf("problems %q", result.Problems)
+	if result.Exit != 0 || len(result.Problems) > 0 || len(hooks) != 3 {
+		t.Fatalf("%+v, hooks %+v", result, hooks)
 	}
-	if len(hooks) != 2 || !hooks[1].TimedOut {
-		t.Fatalf("hooks %+v", hooks)
+	for i, want := range []string{
+		fmt.Sprintf("logout %d %s\n", uid, loginName()),
+		fmt.Sprintf("0 %s %d %s\n\n", loginName(), uid, strings.TrimPrefix(rootPath, "PATH=")),
+		"",
+	} {
+		if hooks[i].Output != want {
+			t.Errorf("%q, expected %q", hooks[i].Output, want)
+		}
 	}
-	want := fmt.Sprintf("0 %s %d %s\n\n", loginName(), loginUID, strings.TrimPrefix(rootPath, "PATH="))
-	if hooks[0].Output != want {
-		t.Errorf("%q, expected %q", hooks[0].Output, want)
+	if !hooks[2].TimedOut {
+		t.Errorf("%+v", hooks[2])
+	}
+}
+
+// A user whom nobody knows runs no hooks, and not as somebody else either.
+func TestEndLoginHooksOfNobody(t *testing.T) {
+	h := newEndHost(t)
+	h.hook(h.config.Hooks.Dir, "10-user", "id -u")
+	r := h.request()
+	result, _ := h.here(r)
+	if hooks := h.record(r.Record).Hooks; len(hooks) > 0 || len(result.Problems) != 1 || !strings.Contains(result.Problems[0], "look up user") {
+		t.Errorf("%+v, %+v", result, hooks)
 	}
 }
 

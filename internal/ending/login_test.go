@@ -57,7 +57,7 @@ func newLoginHost(t *testing.T) *loginHost {
 	conf := filepath.Join(root, "xexit.toml")
 	write(t, conf, "grace = \"100ms\"\npam-close = \"500ms\"\n[log]\nsyslog = false\nfile = false\n[hooks]\ndir = \""+filepath.Join(root, "no-hooks")+"\"\n")
 	h := &loginHost{t: t, tree: tree, Host: Host{
-		Environ: []string{"XDG_RUNTIME_DIR=" + run}, Proc: "/proc", Root: root, Self: "/bin/false",
+		Environ: []string{"XDG_RUNTIME_DIR=" + run}, Proc: "/proc", Root: root, Self: "/bin/false", RunDir: run,
 		Config: config.Paths{File: conf},
 	}}
 	return h

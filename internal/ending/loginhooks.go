@@ -21,7 +21,7 @@ func (r *run) userHooks(ctx context.Context, specs []hook.Spec) error {
 	if len(specs) == 0 {
 		return nil
 	}
-	if logind.Booted() {
+	if logind.Booted(r.host.Root) {
 		env := hook.Environ(r.target.environ(), clean(r.vars()))
 		r.inUnits(ctx, specs, env, number(r.target.entry.UID))
 		return nil
@@ -47,7 +47,7 @@ const rootPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 func (l *loginEnd) rootHooks(ctx context.Context) error {
 	specs, err := l.listHooks(l.config.Hooks.RootDir)
 	env := hook.Environ([]string{rootPath, "XEXIT_LOGIN=" + l.asked.Login, "XEXIT_UID=" + number(l.asked.UID)}, clean(l.vars()))
-	if logind.Booted() {
+	if logind.Booted(l.host.Root) {
 		l.inUnits(ctx, specs, env, "")
 		return err
 	}
@@ -83,20 +83,29 @@ func (r *run) inUnits(ctx context.Context, specs []hook.Spec, env []string, user
 	for _, spec := range specs {
 		// The same name at a second attempt: a hook that the first one started
 		// and did not wait for is ended then, not run twice at once.
-		by := unitRunner{fmt.Sprintf("xexit-hook-%s-%d.service", r.record.ID, len(r.record.Hooks)), user, r.target.login}
+		by := unitRunner{fmt.Sprintf("xexit-hook-%s-%d.service", r.record.ID, len(r.record.Hooks)), user, r.target.login, &r.noBus}
 		r.ran(hook.RunBy(ctx, spec, env, r.hookOptions(), by))
 	}
 }
 
 // unitRunner is a hook.Runner by systemd.
-type unitRunner struct{ name, user, login string }
+type unitRunner struct {
+	name, user, login string
+	noBus             *error // so that not each hook waits for it
+}
 
 // Run implements hook.Runner.
 func (u unitRunner) Run(ctx context.Context, c hook.Command) (hook.Exit, error) {
+	if *u.noBus != nil {
+		return hook.Exit{}, *u.noBus
+	}
 	exit, err := logind.RunUnit(ctx, logind.Unit{
 		Name: u.name, Description: "exit script for login " + u.login, User: u.user,
 		Path: c.Path, Argv: c.Argv, Env: c.Env, Output: c.Output, Deadline: c.Deadline, Grace: c.Grace,
 	})
+	if errors.Is(err, logind.ErrNoSystemd) {
+		*u.noBus = err
+	}
 	return hook.Exit{Status: exit.Status, Signal: exit.Signal, TimedOut: exit.TimedOut}, err
 }
 

@@ -56,6 +56,13 @@ func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, e
 		return Result{}, err
 	}
 	defer t.close()
+	if t.login != "" { // the daemon may be at it
+		release, err := h.claimLogin(t.login)
+		if err != nil {
+			return Result{}, err
+		}
+		defer release()
+	}
 	r := h.newRun(t, reg, c, req, log)
 	en := engine.Engine{Claimer: r, Recorder: r, Hooks: hooksOf{r}, Members: membersOf{r}}
 	result, err := en.Run(ctx)
@@ -149,6 +156,7 @@ type run struct {
 	syslog *history.Syslog
 	looker *looker
 	record history.Record
+	noBus  error // systemd cannot be asked: known after the first time
 }
 
 func (h Host) newRun(t *target, reg *registry.Registry, c config.Config, req Request, log *slog.Logger) *run {

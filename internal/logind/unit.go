@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -36,9 +37,9 @@ type UnitExit struct {
 	Result   string // systemd's word for it (systemd.exec(5), $SERVICE_RESULT)
 }
 
-// Booted reports whether systemd runs this host (sd_booted(3)).
-func Booted() bool {
-	_, err := os.Stat("/run/systemd/system")
+// Booted reports whether systemd runs the host below root (sd_booted(3)).
+func Booted(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "run/systemd/system"))
 	return err == nil
 }
 

@@ -297,9 +297,10 @@ func (fs *FS) Cmdline(pid int) ([]string, error) {
 
 // Exe is the file that the process executes: its path as the kernel tells it
 // (with " (deleted)" behind a file that is gone) and the device and inode,
-// which hold for the file itself whatever has become of its name.
+// which hold for the file itself whatever has become of its name. Who serves
+// the file's file system is not asked: it may be the user.
 func (fs *FS) Exe(pid int) (path string, dev, ino uint64, err error) {
-	id, errno := fs.dir.StatAt(fs.name(pid, "exe"))
+	id, errno := fs.dir.StatKnownAt(fs.name(pid, "exe"))
 	if errno != 0 {
 		return "", 0, 0, wrap(pid, "exe", errno)
 	}

@@ -173,9 +173,10 @@ func (h *host) logout(s *machine.Session, id string) {
 func (h *host) request(id string, uid int, config string) string {
 	h.t.Helper()
 	h.write("/etc/xexit/xexit.toml", config, 0o644)
-	return fmt.Sprintf(`{"v":1,"login":%q,"uid":%d,"user":"alice","cgroup":"/user.slice/user-%d.slice/session-%s.scope","scope":"session-%[1]s.scope",
+	user := map[int]string{21001: "alice", 21002: "bob"}[uid]
+	return fmt.Sprintf(`{"v":1,"login":%q,"uid":%d,"user":%q,"cgroup":"/user.slice/user-%[2]d.slice/session-%[1]s.scope","scope":"session-%[1]s.scope",
 		"audit":0,"type":"tty","service":"sshd","reason":"logout","noticed":"the leader exited","noticed_us":812,
-		"record":"aa%[1]s","session":"0b4e28ba-2fa1-41d2-883f-0016d3cca427"}`, id, uid, uid, id)
+		"record":"aa%[1]s","session":"0b4e28ba-2fa1-41d2-883f-0016d3cca427"}`, id, uid, user)
 }
 
 type result struct {
@@ -188,17 +189,21 @@ type result struct {
 // end runs the end as the daemon's unit would.
 func (h *host) end(request string) (steps []string, out result) {
 	h.t.Helper()
-	if err := os.WriteFile(h.m.Path("/run/scenario/request"), []byte(request), 0o600); err != nil {
-		h.t.Fatal(err)
-	}
-	argv := []string{"systemd-run", "--pipe", "--wait", "--quiet", "--collect"}
-	for _, p := range confined {
-		argv = append(argv, "-p", p)
-	}
-	argv = append(argv, "sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/request")
-	r, err := h.m.Run(machine.RootSocket, agent.Request{Argv: argv, Env: machine.RootEnv(), UID: 0})
+	steps, out, err := h.run(request)
 	if err != nil {
 		h.t.Fatal(err)
+	}
+	return steps, out
+}
+
+func (h *host) run(request string) (steps []string, out result, err error) {
+	argv, err := h.command(request, "--pipe", "--wait", "--quiet", "--collect")
+	if err != nil {
+		return nil, out, err
+	}
+	r, err := h.m.Run(machine.RootSocket, agent.Request{Argv: argv, Env: machine.RootEnv(), UID: 0})
+	if err != nil {
+		return nil, out, err
 	}
 	for line := range strings.Lines(r.Stdout) {
 		var said struct {
@@ -206,20 +211,36 @@ func (h *host) end(request string) (steps []string, out result) {
 			Result *result
 		}
 		if err := json.Unmarshal([]byte(line), &said); err != nil {
-			h.t.Fatalf("%q: %v", line, err)
+			return steps, out, fmt.Errorf("%q: %w", line, err)
 		}
-		if said.Result != nil {
-			out = *said.Result
-			if r.Status != out.Exit {
-				h.t.Errorf("exit status %d, result %d", r.Status, out.Exit)
-			}
-			h.t.Logf("%+v %s", out, r.Stderr)
-			return steps, out
+		if said.Result == nil {
+			steps = append(steps, said.Step)
+			continue
 		}
-		steps = append(steps, said.Step)
+		h.t.Logf("%+v %s", *said.Result, r.Stderr)
+		if r.Status != said.Result.Exit {
+			err = fmt.Errorf("exit status %d, result %d", r.Status, said.Result.Exit)
+		}
+		return steps, *said.Result, err
 	}
-	h.t.Fatalf("no result: %q, status %d, %s", r.Stdout, r.Status, r.Stderr)
-	return nil, out
+	return nil, out, fmt.Errorf("no result: %q, status %d, %s", r.Stdout, r.Status, r.Stderr)
+}
+
+// command starts an end in a unit that is confined as the daemon's.
+func (h *host) command(request string, args ...string) ([]string, error) {
+	f, err := os.CreateTemp(h.m.Path("/run/scenario"), "request")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteString(request); err != nil {
+		return nil, err
+	}
+	argv := append([]string{"systemd-run"}, args...)
+	for _, p := range confined {
+		argv = append(argv, "-p", p)
+	}
+	argv = append(argv, "sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/"+filepath.Base(f.Name()))
+	return argv, f.Close()
 }
 
 // hooks are those of a login's record, by name.
@@ -339,6 +360,135 @@ func TestManager(t *testing.T) {
 		_, out := h.end(h.request(id, 21001, "grace = \"100ms\"\nscope = \"user\"\n"))
 		if out.Exit != 0 || len(out.Problems) > 0 || service() != (i == 0) {
 			t.Errorf("login %d: %+v, the manager runs: %v", i, out, service())
+		}
+	}
+}
+
+// No end waits for another: not for one whose hook hangs, nor for one with a
+// process that nobody can kill, nor for a hook of that kind.
+func TestNothingWaits(t *testing.T) {
+	h := boot(t)
+	h.root("mkdir -p /run/scenario/hung")
+	answer, err := h.m.Helper(machine.RootSocket, agent.Request{
+		Argv: []string{machine.Program, "wedge", "/run/scenario/hung"}, Env: machine.RootEnv(), UID: -1,
+	}, "hanging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := answer(); err != nil {
+			t.Error(err)
+		}
+	})
+	slow, slowID := h.login("slow", "bob")
+	stuck, stuckID := h.login("stuck", "alice")
+	unkillable, unkillableID := h.login("unkillable", "alice")
+	quick, quickID := h.login("quick", "bob")
+	h.write("/etc/Xexit.d/10-slow", "#!/bin/sh\n[ $XDG_SESSION_ID != "+slowID+" ] || { >/tmp/slow; until [ -e /tmp/go ]; do sleep 0.1; done; }\n", 0o755)
+	h.write("/etc/Xexit.d/20-stuck", "#!/bin/sh\n[ $XDG_SESSION_ID != "+stuckID+" ] || exec cat /run/scenario/hung/hook\n", 0o755)
+	deaf := `trap "" TERM HUP; while :; do sleep 50051; done`
+	left := map[string]*machine.Ref{"slow": h.leaves(slow, deaf), "stuck": h.leaves(stuck, deaf), "quick": h.leaves(quick, deaf)}
+	h.leaves(unkillable, "exec cat /run/scenario/hung/x")
+	for id, s := range map[string]*machine.Session{slowID: slow, stuckID: stuck, unkillableID: unkillable, quickID: quick} {
+		h.logout(s, id)
+	}
+	type answered struct {
+		result
+		err error
+	}
+	const long = "grace = \"100ms\"\n[hooks]\ntimeout = \"100s\"\n"
+	begin := func(id string, uid int, config string) chan answered {
+		request, done := h.request(id, uid, config), make(chan answered, 1)
+		go func() {
+			_, out, err := h.run(request)
+			done <- answered{out, err}
+		}()
+		return done
+	}
+	slowEnd := begin(slowID, 21002, long)
+	if err := h.m.WaitFile("/tmp/slow"); err != nil {
+		t.Fatal(err)
+	}
+	const short = "grace = \"100ms\"\n[hooks]\ntimeout = \"1s\"\n"
+	stuckEnd, unkillableEnd := begin(stuckID, 21001, short), begin(unkillableID, 21001, short)
+	if out := <-begin(quickID, 21002, short); out.err != nil || out.Exit != 0 || !out.Verified || left["quick"].Alive() {
+		t.Errorf("quick: %+v, lives %v", out, left["quick"].Alive())
+	}
+	if out := <-stuckEnd; out.err != nil || out.Exit != 0 || !out.Verified || left["stuck"].Alive() {
+		t.Errorf("stuck: %+v, lives %v", out, left["stuck"].Alive())
+	}
+	if out := <-unkillableEnd; out.err != nil || out.Exit != 3 || len(out.Survivors) != 1 {
+		t.Errorf("unkillable: %+v", out)
+	}
+	select {
+	case out := <-slowEnd:
+		t.Fatalf("slow: %+v", out)
+	default:
+	}
+	h.root("touch /tmp/go")
+	if out := <-slowEnd; out.err != nil || out.Exit != 0 || !out.Verified || left["slow"].Alive() {
+		t.Errorf("slow: %+v, lives %v", out, left["slow"].Alive())
+	}
+	if one := h.hooks(stuckID)["20-stuck"]; one.Status == 0 {
+		t.Errorf("%+v", one)
+	}
+}
+
+// An end that is killed while a hook runs, and run again, ends that hook and
+// runs it once more: never twice at a time.
+func TestKilledDuringHook(t *testing.T) {
+	h := boot(t)
+	h.write("/etc/Xexit.d/10-first", "#!/bin/sh\n[ ! -e /tmp/ran ] || { echo again; exit; }\ntouch /tmp/ran\ntrap '' TERM HUP; while :; do sleep 50061; done\n", 0o755)
+	s, id := h.login("one", "alice")
+	left := h.leaves(s, "exec sleep 50062")
+	h.logout(s, id)
+	request := h.request(id, 21001, "grace = \"100ms\"\n[hooks]\ntimeout = \"100s\"\n")
+	argv, err := h.command(request, "--quiet", "--unit=first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.m.Root(argv...); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.m.WaitFile("/tmp/ran"); err != nil {
+		t.Fatal(err)
+	}
+	h.root("systemctl kill --signal=KILL --kill-who=all first.service")
+	_, out := h.end(request)
+	if out.Exit != 0 || !out.Verified || left.Alive() || len(out.Problems) > 0 {
+		t.Errorf("%+v, lives %v", out, left.Alive())
+	}
+	if got, want := h.hooks(id)["10-first"], (hook{Name: "10-first", Output: "again\n"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	h.root("! pgrep -f 'sleep 5006[1]'")
+}
+
+// A bus that accepts connections and says nothing costs an end its hooks and
+// some seconds, and nothing else.
+func TestBusHangs(t *testing.T) {
+	h := boot(t)
+	for _, name := range []string{"/etc/Xexit.d/10-one", "/etc/Xexit.d/20-two", "/etc/xexit/end.d/30-root"} {
+		h.write(name, "#!/bin/sh\n", 0o755)
+	}
+	s, id := h.login("one", "alice")
+	left := h.leaves(s, "exec sleep 50071")
+	h.logout(s, id)
+	request := h.request(id, 21001, "grace = \"100ms\"\nscope = \"user\"\n")
+	if err := os.WriteFile(h.m.Path("/run/scenario/request"), []byte(request), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.root("pkill -STOP -u messagebus dbus-daemon")
+	r, err := h.m.Run(machine.RootSocket, agent.Request{
+		Argv: []string{"sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/request"}, Env: machine.RootEnv(), UID: 0,
+	})
+	h.root("pkill -CONT -u messagebus dbus-daemon")
+	if err != nil || r.Status != 3 || left.Alive() || !strings.Contains(r.Stdout, `"verified":true`) {
+		t.Errorf("%v: %+v, lives %v", err, r, left.Alive())
+	}
+	for _, name := range []string{"10-one", "20-two", "30-root"} {
+		if one := h.hooks(id)[name]; !strings.Contains(one.Failed, "does not answer") {
+			t.Errorf("%+v", one)
 		}
 	}
 }
