@@ -43,7 +43,7 @@ demo: build
 install: build
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/libexec/xexit' \
 	  '$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d' '$(DESTDIR)$(SYSCONFDIR)/Xexit.d' \
-	  '$(DESTDIR)$(SYSCONFDIR)/xexit/conf.d' '$(DESTDIR)$(PREFIX)/share/doc/xexit'
+	  '$(DESTDIR)$(SYSCONFDIR)/xexit/conf.d' '$(DESTDIR)$(SYSCONFDIR)/xexit/end.d' '$(DESTDIR)$(PREFIX)/share/doc/xexit'
 	install -m 755 bin/xexit '$(DESTDIR)$(PREFIX)/bin/xexit'
 	ln -sf xexit '$(DESTDIR)$(PREFIX)/bin/EndXSession'
 	install -m 755 bin/xexit-main '$(DESTDIR)$(PREFIX)/libexec/xexit/xexit-main'

@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +25,7 @@ type checkReport struct {
 
 type checkedHook struct {
 	Path    string `json:"path"`
-	How     string `json:"how"` // "run", "sourced", "refused", "ignored"
+	How     string `json:"how"` // "run", "sourced", "refused", "ignored"; root's "run as root", "sourced as root"
 	Because string `json:"because,omitempty"`
 }
 
@@ -77,21 +79,24 @@ func check(paths config.Paths) checkReport {
 	for _, w := range c.Check() {
 		r.Warnings = append(r.Warnings, w.String())
 	}
-	checkHooks(&r, c.Hooks.Dir)
+	checkHooks(&r, c.Hooks.Dir, "run")
+	if os.Geteuid() == 0 { // others need not be able to read them
+		checkHooks(&r, c.Hooks.RootDir, "run as root")
+	}
 	return r
 }
 
 // checkHooks adds the hooks. One that is refused, or a directory that is not
 // trusted, is a problem: what the site wants done is not done.
-func checkHooks(r *checkReport, dir string) {
+func checkHooks(r *checkReport, dir, run string) {
 	specs, refusals, err := hook.List(dir)
 	if err != nil {
 		r.Problems = append(r.Problems, err.Error())
 	}
 	for _, s := range specs {
-		how := "run"
+		how := run
 		if s.Sourced {
-			how = "sourced"
+			how = strings.Replace(run, "run", "sourced", 1)
 		}
 		r.Hooks = append(r.Hooks, checkedHook{Path: s.Path, How: how})
 	}

@@ -129,7 +129,13 @@ func TestCheck(t *testing.T) {
 		}
 		return path
 	}
-	good := write("good.toml", "[hooks]\ndir = \""+hooks+"\"\n", 0o644)
+	rootHooks := filepath.Join(dir, "root")
+	if err := os.Mkdir(rootHooks, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("root/40-r", "exit 0\n", 0o755)
+	write("root/50-s", "exit 0\n", 0o644)
+	good := write("good.toml", "[hooks]\ndir = \""+hooks+"\"\nroot-dir = \""+rootHooks+"\"\n", 0o644)
 	bad := write("bad.toml", "grase = \"3s\"\n", 0o644)
 	write("hooks/10-a.sh", "exit 0\n", 0o755)
 	write("hooks/20-b", "exit 0\n", 0o644)
@@ -139,6 +145,11 @@ func TestCheck(t *testing.T) {
 	for _, want := range []string{"10-a.sh  run", "20-b     sourced", "20-b~    ignored", "no problems"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in:\n%s", want, stdout)
+		}
+	}
+	for _, want := range []string{"40-r      run as root", "50-s      sourced as root"} {
+		if root := os.Geteuid() == 0; strings.Contains(stdout, want) != root {
+			t.Errorf("%q: in it %v, expected %v:\n%s", want, !root, root, stdout)
 		}
 	}
 	if status != 0 {

@@ -82,8 +82,8 @@ func (t *target) environ() []string {
 		"PATH=/usr/local/bin:/usr/bin:/bin", "XDG_SESSION_ID=" + t.login,
 		fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", t.entry.UID),
 	}
-	if t.entry.Display != "" {
-		env = append(env, "DISPLAY="+t.entry.Display)
+	if display := only(t.entry.Display, displaySigns); display != "" {
+		env = append(env, "DISPLAY="+display)
 	}
 	return env
 }

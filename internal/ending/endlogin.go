@@ -82,14 +82,11 @@ func refusal(err error) LoginResult {
 }
 
 // finished is the record of the end if an earlier attempt came to its last
-// step, and sees that it is in the lasting file too.
+// step, and sees that it is in the lasting file too. That one is not read here:
+// its disk may hang.
 func (h Host) finished(ctx context.Context, req *LoginRequest) (*history.Record, error) {
 	w := h.loginWriter(req.config())
-	paths := []string{history.RuntimeFile(w.Runtime)}
-	if w.State != "" {
-		paths = append(paths, history.StateFile(w.State, w.Host))
-	}
-	found, err := history.Find(req.Record, paths...)
+	found, err := history.Find(req.Record, history.RuntimeFile(w.Runtime))
 	if found.Done == nil {
 		return nil, err
 	}

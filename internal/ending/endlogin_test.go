@@ -607,3 +607,25 @@ func TestNoFaultPoints(t *testing.T) {
 		}
 	}
 }
+
+// What a hook is told is what it is supposed to be, or nothing.
+func TestOnly(t *testing.T) {
+	for _, c := range []struct{ text, signs, want string }{
+		{"alice", userSigns, "alice"},
+		{`DOM\alice`, userSigns, `DOM\alice`},
+		{"a$(reboot)", userSigns, ""},
+		{"-rf", userSigns, ""},
+		{"a\nb", userSigns, ""},
+		{"älice", userSigns, ""},
+		{"10.1.1.1:30.0", displaySigns, "10.1.1.1:30.0"},
+		{"[fe80::1%eth0]:0", displaySigns, "[fe80::1%eth0]:0"},
+		{":0 LD_PRELOAD=x", displaySigns, ""},
+		{"ltsp7.example.org", hostSigns, "ltsp7.example.org"},
+		{"../../x", hostSigns, ""},
+		{strings.Repeat("a", 257), hostSigns, ""},
+	} {
+		if got := only(c.text, c.signs); got != c.want {
+			t.Errorf("%q: %q, expected %q", c.text, got, c.want)
+		}
+	}
+}

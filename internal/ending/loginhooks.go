@@ -57,11 +57,17 @@ func (l *loginEnd) rootHooks(ctx context.Context) error {
 	return err
 }
 
+// What besides letters and digits a user's name (also with a domain in front),
+// a display and a host may have in them.
+const (
+	userSigns    = `._-@+$\`
+	displaySigns = ".:-_/[]%"
+	hostSigns    = ".:-_[]%"
+)
+
 // clean leaves out what does not look like what it is supposed to be.
 func clean(v hook.Vars) hook.Vars {
-	v.User = only(v.User, "._-@+$")
-	v.Display = only(v.Display, ".:-_/[]%")
-	v.Client = only(v.Client, ".:-_[]%")
+	v.User, v.Display, v.Client = only(v.User, userSigns), only(v.Display, displaySigns), only(v.Client, hostSigns)
 	return v
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,20 +17,33 @@ import (
 	"xexit/tests/machine"
 )
 
-// confined is how the daemon's unit confines it, and so the ends that it starts.
-var confined = []string{
-	"CapabilityBoundingSet=CAP_KILL CAP_SYS_PTRACE CAP_DAC_READ_SEARCH", "NoNewPrivileges=yes",
-	"ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "PrivateNetwork=yes", "PrivateDevices=yes", "PrivateIPC=yes",
-	"RestrictNamespaces=yes", "MemoryDenyWriteExecute=yes", "RestrictAddressFamilies=AF_UNIX",
-	"SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources", "SystemCallErrorNumber=EPERM",
-	"RuntimeDirectory=xexit", "RuntimeDirectoryPreserve=yes", "StateDirectory=xexit",
+// confinement is how the daemon's unit confines it, and so the ends that it
+// starts: the settings in its file that are about no more than that.
+func confinement(unit string) (settings []string, err error) {
+	text, err := os.ReadFile(unit)
+	if err != nil {
+		return nil, err
+	}
+	_, service, _ := strings.Cut(string(text), "\n[Service]\n")
+	service, _, _ = strings.Cut(service, "\n[")
+	about := regexp.MustCompile(`^(Capability|NoNew|Protect|Private|Restrict|Memory|Lock|SystemCall|IPAddress|Runtime|State|UMask)`)
+	for line := range strings.Lines(service) {
+		if line = strings.TrimSpace(line); about.MatchString(line) {
+			settings = append(settings, line)
+		}
+	}
+	if len(settings) < 20 {
+		return nil, fmt.Errorf("%s: %d settings: %q", unit, len(settings), settings)
+	}
+	return settings, nil
 }
 
 // host is a booted container with what the tests put into its /etc.
 type host struct {
-	t     *testing.T
-	m     *machine.Machine
-	stage string
+	t        *testing.T
+	m        *machine.Machine
+	stage    string
+	confined []string
 }
 
 func boot(t *testing.T) *host {
@@ -60,6 +74,9 @@ func boot(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	h := &host{t: t, stage: stage}
+	if h.confined, err = confinement(stage + "/usr/lib/systemd/system/xexit.service"); err != nil {
+		t.Fatal(err)
+	}
 	h.write("/etc/Xexit.d/.keep", "", 0o644)
 	h.write("/etc/xexit/end.d/.keep", "", 0o644)
 	if h.m, err = machine.Boot(stage); err != nil {
@@ -236,7 +253,7 @@ func (h *host) command(request string, args ...string) ([]string, error) {
 		return nil, err
 	}
 	argv := append([]string{"systemd-run"}, args...)
-	for _, p := range confined {
+	for _, p := range h.confined {
 		argv = append(argv, "-p", p)
 	}
 	argv = append(argv, "sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/"+filepath.Base(f.Name()))
