@@ -48,7 +48,7 @@ type client struct {
 	to       listener
 	protocol protocol
 
-	sock      *linux.Socket // nil once closed
+	sock      *linux.Socket // nil once closed, and until an opener has brought it
 	key       uint64
 	link      Link
 	addr      address
@@ -73,6 +73,11 @@ func (c *client) dial() (err error) {
 		c.sock = nil
 		return err
 	}
+	return c.attach(pending)
+}
+
+// attach takes the socket into the loop; pending: it does not stand yet.
+func (c *client) attach(pending bool) (err error) {
 	want := linux.EpollIn
 	if pending {
 		want, c.writing = linux.EpollOut, true
@@ -269,6 +274,9 @@ func feedOutcome(err error) Outcome {
 
 // outcome tells what an errno of connect or read means.
 func outcome(err error) Outcome {
+	if errors.Is(err, ErrUnable) {
+		return Unable
+	}
 	for _, e := range []struct {
 		errno syscall.Errno
 		is    Outcome

@@ -43,7 +43,7 @@ func (m *Machine) broke(o Observation, a *Actions) {
 // believe: the silent link spoke. The old connection was never given up.
 func (m *Machine) believe(now time.Duration, a *Actions) {
 	m.doubt, m.state = noDoubt, SUSPECT
-	m.trying, m.unable = false, false
+	m.trying, m.opening, m.unable = false, false, false
 	m.grace = now
 	m.nextLook = now + m.th.Look
 	a.Abort = true
@@ -54,13 +54,13 @@ func (m *Machine) confirm(now time.Duration, a *Actions) {
 	if m.doubt == silent && !m.confirmSilent(now, a) || m.doubt == unproved && !m.prove(now, a) {
 		return
 	}
-	if m.doubt == broken && m.trying && now >= m.tryFrom+m.th.Stall {
+	if m.doubt == broken && m.trying && !m.opening && now >= m.tryFrom+m.th.Stall {
 		m.trying = false
 		a.Abort = true
 		m.unserved(now, m.reached, "the new connection got no answer for "+seconds(m.th.Stall))
 	}
 	if !m.state.Final() && m.doubt != noDoubt && !m.trying && now >= m.nextTry {
-		m.trying, m.reached, m.tryFrom = true, false, now
+		m.trying, m.opening, m.reached, m.tryFrom = true, false, false, now
 		a.Connect = true
 	}
 }
@@ -89,7 +89,7 @@ func (m *Machine) confirmSilent(now time.Duration, a *Actions) bool {
 		}
 		return true
 	}
-	if m.trying && now >= m.tryFrom+m.attempt() {
+	if m.trying && !m.opening && now >= m.tryFrom+m.attempt() {
 		m.trying, m.nextTry = false, now
 		m.tries++
 	}
@@ -154,6 +154,9 @@ func (m *Machine) dueSilent() time.Duration {
 	if m.trying && m.reached {
 		return min(at, m.tryFrom+m.th.Stall)
 	}
+	if m.trying && m.opening {
+		return at
+	}
 	if m.trying {
 		return min(at, m.tryFrom+m.attempt())
 	}
@@ -162,7 +165,7 @@ func (m *Machine) dueSilent() time.Duration {
 
 // tried: the new connection came to a result.
 func (m *Machine) tried(o Observation, a *Actions) {
-	m.trying = false
+	m.trying, m.opening = false, false
 	if o.Outcome == Unable {
 		m.couldNot(o, a)
 		return

@@ -11,16 +11,22 @@ import (
 	"xexit/internal/session"
 )
 
-// Every kind of display passes the same checks, with the same watcher.
+// Every kind of display passes the same checks, with the same watcher: one that
+// connects itself and one that has somebody else connect.
 func TestConformance(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			t.Run("life", func(t *testing.T) { life(t, k.make(t)) })
-			t.Run("killed while stopped", func(t *testing.T) { killedWhileStopped(t, k.make(t)) })
-			t.Run("replaced at once", func(t *testing.T) { replacedAtOnce(t, k.make(t)) })
-			t.Run("close leaves nothing", func(t *testing.T) { closeLeavesNothing(t, k.make(t)) })
+		t.Run(k.name, func(t *testing.T) { conforms(t, k.make) })
+		t.Run(k.name+", through an opener", func(t *testing.T) {
+			conforms(t, func(t *testing.T) kind { return openedKind{k.make(t)} })
 		})
 	}
+}
+
+func conforms(t *testing.T, make func(t *testing.T) kind) {
+	t.Run("life", func(t *testing.T) { life(t, make(t)) })
+	t.Run("killed while stopped", func(t *testing.T) { killedWhileStopped(t, make(t)) })
+	t.Run("replaced at once", func(t *testing.T) { replacedAtOnce(t, make(t)) })
+	t.Run("close leaves nothing", func(t *testing.T) { closeLeavesNothing(t, make(t)) })
 }
 
 // often are options with which what happens is noticed soon.

@@ -40,6 +40,10 @@ var ErrFull = errors.New("no room for another client")
 // ErrStalled reports that the server did not answer in time.
 var ErrStalled = errors.New("no answer in time (the server is stopped, grabbed or busy)")
 
+// ErrUnable reports that an Opener had no means to try: the display was not
+// asked, and nothing is known of it.
+var ErrUnable = errors.New("cannot connect")
+
 // refusal turns a set-up refusal into the error that Open returns.
 func refusal(r x11.Refused, authority error) error {
 	switch {

@@ -61,8 +61,9 @@ func newLoop(clock func() (linux.Clocks, error)) (*loop, error) {
 
 func (l *loop) close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.shut = true
+	l.mu.Unlock()
+	l.runPosted() // what came last has a descriptor to close
 	l.giveSpare()
 	return errors.Join(l.event.Close(), l.epoll.Close())
 }
@@ -103,12 +104,17 @@ func (l *loop) forget(fd int, key uint64) {
 	}
 }
 
-// post runs f in the loop, soon. It may be called from any goroutine.
-func (l *loop) post(f func()) {
+// post runs f in the loop, soon; false: the loop is closed. It may be called
+// from any goroutine.
+func (l *loop) post(f func()) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut {
+		return false
+	}
 	l.posted = append(l.posted, f)
-	l.mu.Unlock()
-	l.wake()
+	_ = l.event.Set() // cannot fail on an open eventfd
+	return true
 }
 
 // wake makes run look whether it shall stop. It may be called from any

@@ -50,6 +50,7 @@ type Machine struct {
 	tries     int
 	resent    uint8 // retransmissions when the deciding one was begun to be waited for
 	trying    bool
+	opening   bool // what is tried has not begun: an opener is at it, whose time is not the display's
 	tryFrom   time.Duration
 	reached   bool
 	nextTry   time.Duration
@@ -198,6 +199,10 @@ func (m *Machine) take(o Observation, a *Actions) {
 		}
 	case Clients:
 		m.counted(o)
+	case Opening:
+		m.opening = m.trying
+	case Begun:
+		m.opening, m.tryFrom = false, o.Now
 	case Reached:
 		m.reached = m.trying
 	case Tried:
@@ -351,8 +356,9 @@ func (m *Machine) due() time.Duration {
 	}
 	at := never
 	switch {
-	case m.doubt == broken && m.trying:
+	case m.doubt == broken && m.trying && !m.opening:
 		at = m.tryFrom + m.th.Stall
+	case m.doubt == broken && m.trying: // the opener says when
 	case m.doubt == broken:
 		at = m.nextTry
 	case m.doubt == silent:

@@ -255,7 +255,9 @@ func (s *Set) Close() error {
 
 // prepare makes t ready to connect.
 func (t *target) prepare(ctx context.Context, o Options) error {
-	if o.Name == "" {
+	if o.Opener != nil {
+		t.opener = o.Opener
+	} else if o.Name == "" {
 		return &RefusedError{
 			Kind: NoDisplay, Err: errors.New("no display to watch: neither DISPLAY nor WAYLAND_DISPLAY is set"),
 			Remedy: "start xexit from within the session, or set one of them",
@@ -269,7 +271,10 @@ func (t *target) prepare(ctx context.Context, o Options) error {
 	if o.LeaderPidFD > 0 {
 		t.leader = o.LeaderPidFD
 	}
-	if o.Wayland {
+	switch {
+	case t.opener != nil:
+		return nil
+	case o.Wayland:
 		return t.prepareWayland(o)
 	}
 	return t.prepareX11(ctx, o)

@@ -14,6 +14,8 @@ const (
 	Command               // LTSP_XEXIT was read; Value
 	LeaderEnd             // the session's leader exited
 	Clients               // the server's clients were counted; Others, Resident
+	Opening               // somebody else has been asked to begin the new connection
+	Begun                 // that has happened: its time counts from now
 	Reached               // the new connection's transport stands
 	Tried                 // the new connection came to a result; Outcome, Cause
 	Look                  // look now, and say within Within what is known

@@ -82,7 +82,7 @@ func (m *Machine) prove(now time.Duration, a *Actions) bool {
 			m.state = BUSY
 		}
 		return false
-	case now >= m.since+2*m.th.LostAfter && !m.unread:
+	case now >= m.since+2*m.th.LostAfter && !m.unread && !m.opening:
 		m.finish(GONE, End{
 			Reason: session.ReasonBlind, Run: true, Took: now - m.asked,
 			Noticed: "no answer for " + seconds(now-m.asked) + "; the ssh connection acknowledges, " +

@@ -16,10 +16,12 @@ type target struct {
 	happened func(*target, What) // tells the Set
 	label    string              // DISPLAY
 
-	number  int // as in :NUMBER
+	opener  Opener // nil: this process connects
+	number  int    // as in :NUMBER.SCREEN
+	screen  int
 	addrs   []address
-	speak   func(t *target, c *client) protocol
-	authErr error // why there may be no cookie
+	cookie  func(address) []byte // of an X server
+	authErr error                // why there may be no cookie
 	times   func(Link) Thresholds
 	tell    func(State, string) // may be nil
 	leader  int                 // pidfd, or -1
@@ -60,6 +62,10 @@ func (t *target) open() {
 // connect starts a new connection.
 func (t *target) connect() {
 	t.abort()
+	if t.opener != nil {
+		t.request()
+		return
+	}
 	t.rest = t.addrs
 	t.connectNext(nil)
 }
@@ -69,7 +75,7 @@ func (t *target) connectNext(cause error) {
 		c := &client{loop: t.loop, to: t, addr: t.rest[0]}
 		t.rest = t.rest[1:]
 		c.link = c.addr.link(t.number)
-		c.protocol = t.speak(t, c)
+		c.protocol = t.speak(c)
 		err := c.dial()
 		if outcome(err) == Unable && t.loop.giveSpare() {
 			err = c.dial()
@@ -94,6 +100,17 @@ func telling(a, b error) error {
 		return b
 	}
 	return a
+}
+
+// speak is the display's protocol, at its beginning.
+func (t *target) speak(c *client) protocol {
+	switch {
+	case !t.tokenless:
+		return newX11(c, t.screen, t.cookie(c.addr), t.token)
+	case !t.begun:
+		return newWayland(c, nil)
+	}
+	return newWayland(c, &t.peer)
 }
 
 func (t *target) abort() {

@@ -29,6 +29,10 @@ type Options struct {
 	BlindAfter time.Duration // missing answers that are the end where nothing else is known; 60 s
 	HungAfter  time.Duration // the same for a server that is there; 0 is never
 
+	// Opener connects in this process' stead. Name is only what the display
+	// is called then; Wayland, Authority, Home and Connection are not used.
+	Opener Opener
+
 	LeaderPidFD int // of the session's leader, who stays the caller's; 0 or less: not known
 
 	// Report is told every change of state, and what else is worth a line in

@@ -12,12 +12,6 @@ func (t *target) prepareWayland(o Options) error {
 		return &RefusedError{Kind: BadName, Err: err, Remedy: "correct WAYLAND_DISPLAY"}
 	}
 	t.addrs, t.tokenless = []address{{socket: path}}, true
-	t.speak = func(t *target, c *client) protocol {
-		if !t.begun {
-			return newWayland(c, nil)
-		}
-		return newWayland(c, &t.peer)
-	}
 	return nil
 }
 

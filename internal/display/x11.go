@@ -47,11 +47,8 @@ func (t *target) prepareX11(ctx context.Context, o Options) error {
 		return fmt.Errorf("display %q: %w", o.Name, err)
 	}
 	entries, authErr := authority(ctx, o)
-	t.number, t.authErr = name.Number, authErr
-	cookie := cookies(entries, t.addrs, name.Number)
-	t.speak = func(t *target, c *client) protocol {
-		return newX11(c, name.Screen, cookie(c.addr), t.token)
-	}
+	t.number, t.screen, t.authErr = name.Number, name.Screen, authErr
+	t.cookie = cookies(entries, t.addrs, name.Number)
 	return nil
 }
 

@@ -87,9 +87,9 @@ func (s *Socket) Err() error {
 
 // Read reads what there is. io.EOF: the peer closed. EAGAIN: nothing now.
 func (s *Socket) Read(p []byte) (int, error) {
-	n, err := retryFD(func() (int, error) { return unix.Read(s.fd, p) })
+	n, err := retryFD(func() (int, error) { return s.recv(p) })
 	if err != nil {
-		return 0, callError("read", err)
+		return 0, callError("recvfrom", err)
 	}
 	if n == 0 && len(p) > 0 {
 		return 0, io.EOF
@@ -99,7 +99,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 
 // Write writes what fits, without SIGPIPE. EAGAIN: nothing fits now.
 func (s *Socket) Write(p []byte) (int, error) {
-	n, err := retryFD(func() (int, error) { return unix.SendmsgN(s.fd, p, nil, nil, unix.MSG_NOSIGNAL) })
+	n, err := retryFD(func() (int, error) { return unix.SendmsgN(s.fd, p, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT) })
 	if err != nil {
 		return 0, callError("sendmsg", err)
 	}
