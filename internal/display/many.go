@@ -44,9 +44,11 @@ const (
 type News struct {
 	Key       string // as given to Add
 	What      What
-	ServerPID int   // Opened: who serves its unix socket; 0 if unknown
-	Err       error // Failed: a *RefusedError is final, after any other a later Add may succeed
-	End       End   // Ended
+	ServerPID int     // Opened: who serves its unix socket; 0 if unknown
+	Token     string  // Opened, through an Opener: what tells it from another display; "" for Wayland
+	Err       error   // Failed: a *RefusedError is final, after any other a later Add may succeed
+	Outcome   Outcome // Failed: the same, of an X or Wayland server that was asked
+	End       End     // Ended
 }
 
 // Errors of Add.
@@ -224,9 +226,11 @@ func (s *Set) note(t *target, what What) {
 	n := News{Key: t.key, What: what}
 	switch what {
 	case Opened:
-		n.ServerPID = t.peer.pid
+		if n.ServerPID = t.peer.pid; t.opener != nil {
+			n.Token = t.token
+		}
 	case Failed:
-		n.Err = t.openError()
+		n.Err, n.Outcome = t.openError(), t.failedAs
 	case Ended:
 		n.End = t.machine.End()
 	case Lives:
@@ -263,7 +267,7 @@ func (t *target) prepare(ctx context.Context, o Options) error {
 			Remedy: "start xexit from within the session, or set one of them",
 		}
 	}
-	t.label, t.tell = o.Name, o.Report
+	t.label, t.tell, t.token = o.Name, o.Report, o.Token
 	t.times = func(link Link) Thresholds {
 		return NewThresholds(link, o.Interval, o.LostAfter, o.BlindAfter, o.HungAfter)
 	}

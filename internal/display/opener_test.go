@@ -261,3 +261,32 @@ func TestConnectAddresses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A display that was watched before is told from another one of its name.
+func TestToken(t *testing.T) {
+	srv := fake(t, displaytest.Options{})
+	s := runSet(t)
+	o := through(quick(srv))
+	s.add("first", o)
+	token := s.opened("first", o).Token
+	if token == "" {
+		t.Fatal("no token")
+	}
+	s.Remove("first")
+	o.Token = token
+	s.add("again", o)
+	if n := s.opened("again", o); n.Token != token {
+		t.Errorf("%+v, want token %q", n, token)
+	}
+	other := through(quick(fake(t, displaytest.Options{})))
+	other.Token = token
+	s.add("other", other)
+	if n := s.await("other", Failed); n.Outcome != OtherDisplay {
+		t.Errorf("%+v", n)
+	}
+	srv.PullCable()
+	s.add("none", o)
+	if n := s.await("none", Failed); n.Outcome != NobodyThere {
+		t.Errorf("%+v", n)
+	}
+}

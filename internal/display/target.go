@@ -44,7 +44,8 @@ type target struct {
 	peer      peer
 	leaderKey uint64
 
-	failed error // it could not be opened
+	failed   error // it could not be opened
+	failedAs Outcome
 }
 
 func newTarget(l *loop) *target {
@@ -123,7 +124,7 @@ func (t *target) abort() {
 // result is that of connect, if it failed.
 func (t *target) result(o Outcome, cause error) {
 	if !t.begun {
-		t.failed = cause
+		t.failed, t.failedAs = cause, o
 		t.close()
 		t.happened(t, Failed)
 		return
@@ -211,7 +212,11 @@ func (t *target) lost(c *client, o Outcome, cause error) {
 
 func (t *target) tick() {
 	if !t.begun {
-		t.result(Dropped, ErrStalled)
+		o := Dropped
+		if c := t.next; c != nil && c.sock != nil && !c.connected {
+			o = NoRoute
+		}
+		t.result(o, ErrStalled)
 		return
 	}
 	t.observe(Observation{Kind: Tick})

@@ -33,6 +33,10 @@ type Options struct {
 	// is called then; Wayland, Authority, Home and Connection are not used.
 	Opener Opener
 
+	// Token is what told the display, when it was watched before, from another
+	// one of its name. Another one, or none, Fails with OtherDisplay.
+	Token string
+
 	LeaderPidFD int // of the session's leader, who stays the caller's; 0 or less: not known
 
 	// Report is told every change of state, and what else is worth a line in
