@@ -68,6 +68,9 @@ var table = map[string]row{
 	"internal/ipc": {imports: []string{"internal/session", "internal/linux", "internal/history"}},
 
 	// Composition roots and the command line.
+	"internal/displayd": {imports: []string{
+		"internal/session", "internal/linux", "internal/proc", "internal/logind", "internal/display", "internal/display/wayland",
+	}},
 	"internal/watcher": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/display", "internal/display/x11", "internal/display/wayland",
 		"internal/logindefs",
@@ -103,7 +106,7 @@ var table = map[string]row{
 		imports: []string{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
-			"internal/daemon", "internal/term", "internal/display", "internal/watcher", "internal/doctor", "internal/doctor/gather",
+			"internal/daemon", "internal/term", "internal/display", "internal/displayd", "internal/watcher", "internal/doctor", "internal/doctor/gather",
 			"internal/pamlogin",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},

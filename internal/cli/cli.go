@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xexit/internal/demo"
+	"xexit/internal/displayd"
 	"xexit/internal/ending"
 	"xexit/internal/engine"
 	"xexit/internal/history"
@@ -49,6 +50,10 @@ func Main(ctx context.Context, args []string, env Env) int {
 			return pamlogin.Main(args[1:], env.Environ)
 		case ending.EndLoginVerb:
 			return endLogin(ctx, env)
+		case displayd.WorkerVerb:
+			return displayd.WorkerMain(args[1:], env.Stderr)
+		case displayd.OpenerVerb:
+			return displayd.OpenerMain(args[1:], env.Stderr)
 		case demo.RoleVerb:
 			return demo.RoleMain(args[1:])
 		}

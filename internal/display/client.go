@@ -274,7 +274,8 @@ func feedOutcome(err error) Outcome {
 
 // outcome tells what an errno of connect or read means.
 func outcome(err error) Outcome {
-	if errors.Is(err, ErrUnable) {
+	var refused *RefusedError // an opener found no display to ask
+	if errors.Is(err, ErrUnable) || errors.As(err, &refused) {
 		return Unable
 	}
 	for _, e := range []struct {

@@ -238,6 +238,10 @@ func (s *Set) note(t *target, what What) {
 	s.news = append(s.news, n)
 }
 
+// Do has Run do f, soon; false: the Set is closed. It may be called from any
+// goroutine.
+func (s *Set) Do(f func()) bool { return s.loop.post(f) }
+
 // Close disconnects from all displays, once Run has returned. Their tokens stay
 // on them.
 func (s *Set) Close() error {

@@ -46,6 +46,9 @@ func Connect(ctx context.Context, o Options) (Connection, error) {
 	t := newTarget(nil)
 	o.Opener = nil
 	if err := t.prepare(ctx, o); err != nil {
+		if refused := (*RefusedError)(nil); !errors.As(err, &refused) {
+			err = fmt.Errorf("%w: %w", ErrUnable, err) // a name server, say
+		}
 		return Connection{}, err
 	}
 	var cause error

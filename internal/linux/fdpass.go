@@ -74,3 +74,18 @@ func Read(fd int, buf []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// ReadStart is pread(2) from the start of a file.
+func ReadStart(fd int, buf []byte) (int, error) {
+	n, err := retryFD(func() (int, error) { return unix.Pread(fd, buf, 0) })
+	return max(n, 0), callError("pread64", err)
+}
+
+// WriteWhole makes text, which is short, all that is in a file.
+func WriteWhole(fd int, text []byte) error {
+	if err := retry(func() error { return unix.Ftruncate(fd, 0) }); err != nil {
+		return callError("ftruncate", err)
+	}
+	_, err := retryFD(func() (int, error) { return unix.Pwrite(fd, text, 0) })
+	return callError("pwrite64", err)
+}
