@@ -55,14 +55,16 @@ type watched struct {
 	spec    Spec   // Resume is the newest
 	n       uint64 // tells it from an earlier one of the same login
 	ended   bool
-	opening int // openers under way
+	turn    chan struct{} // holds one for each opener under way
+	opening int           // openers under way, and waiting for their turn
 	trouble string
 }
 
 // Bounds of what a worker makes the daemon do.
 const (
 	openersAtOnce  = 8
-	openersALogin  = 2
+	openersALogin  = 2 // one that was given up may hang
+	waitingALogin  = 8
 	openerLimit    = 3 * time.Second
 	openerPatience = openerLimit + 5*time.Second // until it must be over, however it was started
 	slotPatience   = 8 * time.Second             // for others to be over
@@ -99,7 +101,7 @@ func (c *Client) Watch(login string, s Spec) error {
 		c.say(message{Say: sayDrop, Login: login})
 	}
 	c.last++
-	c.logins[login] = &watched{spec: s, n: c.last}
+	c.logins[login] = &watched{spec: s, n: c.last, turn: make(chan struct{}, openersALogin)}
 	c.say(message{Say: sayWatch, Login: login, N: c.last, Spec: &s})
 	return nil
 }

@@ -138,6 +138,7 @@ func (w *worker) over(v *watch, n display.News) bool {
 			w.ended(v, session.ReasonLinkLost, "no connection for "+lost.String()+": "+n.Err.Error())
 			return true
 		}
+	case display.Unable: // nothing has been learnt
 	default:
 		v.refused, v.unreached = 0, time.Time{}
 	}

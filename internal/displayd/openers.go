@@ -20,13 +20,14 @@ func (c *Client) open(ctx context.Context, all *sync.WaitGroup, l *link, m messa
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.logins[m.Login]
-	if w == nil || w.ended || w.opening >= openersALogin {
+	if w == nil || w.ended || w.opening >= waitingALogin {
 		l.send(message{Say: sayHere, N: m.N}, none)
 		return nil
 	}
 	w.opening++
+	turn, spec := w.turn, w.spec
 	all.Go(func() {
-		err := c.runOpener(ctx, l, m, w.spec)
+		err := c.takeTurn(ctx, turn, l, m, spec)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		w.opening--
@@ -42,19 +43,27 @@ func (c *Client) open(ctx context.Context, all *sync.WaitGroup, l *link, m messa
 	return nil
 }
 
+// takeTurn runs an opener when others are done. If that takes too long it is
+// asked for again.
+func (c *Client) takeTurn(ctx context.Context, turn chan struct{}, l *link, m message, s Spec) error {
+	patience := time.NewTimer(slotPatience)
+	defer patience.Stop()
+	for _, slots := range []chan struct{}{turn, c.slots} {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-patience.C:
+			l.send(message{Say: sayHere, N: m.N}, none)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return c.runOpener(ctx, l, m, s)
+}
+
 // runOpener runs an opener between the worker and a login's display.
 func (c *Client) runOpener(ctx context.Context, l *link, m message, s Spec) error {
-	slot := time.NewTimer(slotPatience)
-	defer slot.Stop()
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-slot.C:
-		l.send(message{Say: sayHere, N: m.N}, none)
-		return nil // many at once; it is asked for again
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	note, err := c.note(m.Login)
 	if err != nil {
 		l.send(message{Say: sayHere, N: m.N}, none)
