@@ -94,6 +94,7 @@ var table = map[string]row{
 	"internal/daemon": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/member", "internal/config", "internal/history",
 		"internal/cgroup", "internal/logindefs", "internal/login", "internal/logind", "internal/pamlogin",
+		"internal/ipc", "internal/conflict", "internal/doctor",
 	}},
 	"internal/demo": {
 		imports: []string{

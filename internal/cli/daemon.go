@@ -12,6 +12,7 @@ import (
 
 	"xexit/internal/config"
 	"xexit/internal/daemon"
+	"xexit/internal/history"
 )
 
 // stopPatience is how long a daemon that is asked to stop waits for ends that
@@ -33,7 +34,7 @@ it read the configuration again.`,
 				return usage(errors.New("only root can end what others leave behind: run it as root, or `systemctl enable --now xexit`"))
 			}
 			if thaw {
-				if err := daemon.Thaw("/proc", daemon.RuntimeDir); err != nil {
+				if err := daemon.Thaw("/proc", history.SystemRuntime); err != nil {
 					return failed(err)
 				}
 				return nil
@@ -63,7 +64,8 @@ func runDaemon(ctx context.Context, env Env, file string) error {
 		return failed(err)
 	}
 	err = daemon.Run(ctx, daemon.Options{
-		Self: env.Self, Proc: "/proc", Root: "/", Dir: daemon.RuntimeDir, Config: paths,
+		Self: env.Self, Proc: "/proc", Root: "/", Dir: history.SystemRuntime, Config: paths,
+		StateDir: history.SystemState, Version: env.Version,
 		Source: source, SourceName: name, Stderr: stderr, Stop: stopPatience, Log: log,
 	})
 	switch {

@@ -9,6 +9,7 @@ import (
 
 	"xexit/internal/config"
 	"xexit/internal/history"
+	"xexit/internal/ipc"
 	"xexit/internal/linux"
 	"xexit/internal/login"
 	"xexit/internal/logindefs"
@@ -48,6 +49,10 @@ func (d *Daemon) transit(id string, f login.Fact) {
 	f.Record = history.NewID()
 	next, actions := login.Next(was, f)
 	e.state = next
+	if e.watched && next.Leader != was.Leader {
+		d.leaders.drop(id)
+		e.watched = false
+	}
 	if was.Phase == login.Open && next.Phase == login.Ended {
 		d.log(e).Info("login ended", "reason", next.Reason, "noticed", next.Noticed)
 	}
@@ -78,6 +83,7 @@ func (d *Daemon) act(e *entry, a login.Action) {
 		if err := d.states.remove(id); err != nil {
 			d.log(e).Error("forget the login", "error", err)
 		}
+		e.told(ipc.Result{Exit: login.ExitDone, Record: e.state.Record}) // nobody is left to wait for
 	}
 }
 
@@ -95,6 +101,26 @@ func (d *Daemon) watchLeader(e *entry) {
 	default:
 		e.watched = true
 	}
+}
+
+// leaderExited: the leader that was watched is dead. Where the login has
+// another by now, that one counts.
+func (d *Daemon) leaderExited(id string) {
+	e := d.book[id]
+	if e == nil || !e.watched {
+		return
+	}
+	e.watched = false
+	if leaderLives(&e.state) {
+		d.watchLeader(e)
+		return
+	}
+	d.tell(id, login.Fact{Kind: login.LeaderExited})
+}
+
+func leaderLives(s *login.State) bool {
+	start, err := linux.Birth(s.Leader.PID)
+	return err == nil && start == s.Leader.Start
 }
 
 func (d *Daemon) log(e *entry) *slog.Logger {
@@ -132,6 +158,11 @@ func (d *Daemon) look(id string) {
 	if err != nil {
 		return // who is missing may only be unreadable
 	}
+	for id := range d.left {
+		if !known[id] {
+			delete(d.left, id)
+		}
+	}
 	for id := range d.book {
 		if !known[id] {
 			d.gone(id)
@@ -142,18 +173,17 @@ func (d *Daemon) look(id string) {
 // gone: the source does not know the login. While its leader lives that is no
 // end of it: whoever removed a file has logged nobody out.
 func (d *Daemon) gone(id string) {
+	delete(d.left, id)
 	e := d.book[id]
 	if e == nil {
 		return
 	}
-	if e.state.Phase == login.Open && e.watched {
-		if start, err := linux.Birth(e.state.Leader.PID); err == nil && start == e.state.Leader.Start {
-			if !e.orphan {
-				d.log(e).Warn("the login is not known any more, but its leader lives: it counts as open until that exits")
-			}
-			e.orphan = true
-			return
+	if e.state.Phase == login.Open && e.watched && leaderLives(&e.state) {
+		if !e.orphan {
+			d.log(e).Warn("the login is not known any more, but its leader lives: it counts as open until that exits")
 		}
+		e.orphan = true
+		return
 	}
 	d.tell(id, login.Fact{Kind: login.Gone})
 }
@@ -181,6 +211,9 @@ func (d *Daemon) see(l *member.Login) {
 		return
 	}
 	if !wanted {
+		if l.IsUser() {
+			d.left[l.ID] = *l
+		}
 		d.tell(l.ID, login.Fact{Kind: login.Unwanted})
 		return
 	}
@@ -201,8 +234,11 @@ func (d *Daemon) see(l *member.Login) {
 			Info: login.Info{Audit: session.NoAudit},
 		}}
 		d.book[l.ID] = e
+		d.counts["logins taken on"]++
 		d.o.Log.Info("login taken on", "login", l.ID, "user", info.User, "type", info.Type, "service", info.Service)
 	}
+	delete(d.left, l.ID)
+	e.seen, e.orphan = *l, false
 	if late && e.relooks < maxRelooks {
 		e.relook, e.relooks = d.now()+relookAfter, e.relooks+1
 	}

@@ -20,10 +20,12 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"xexit/internal/config"
+	"xexit/internal/ipc"
 	"xexit/internal/linux"
 	"xexit/internal/login"
 	"xexit/internal/member"
@@ -44,12 +46,15 @@ type Source interface {
 
 // Options are what a daemon is made of.
 type Options struct {
-	Self   string       // xexit-main
-	Proc   string       // root of proc(5)
-	Root   string       // root of the file system, for login.defs(5)
-	Dir    string       // runtime directory
-	Config config.Paths // to be read now and at each reload
-	Source Source
+	Self string // xexit-main
+	Proc string // root of proc(5)
+	Root string // root of the file system, for login.defs(5)
+	Dir  string // runtime directory
+	// StateDir is where records last.
+	StateDir string
+	Version  string
+	Config   config.Paths // to be read now and at each reload
+	Source   Source
 	// SourceName is what people call it: "logind", "pam".
 	SourceName string
 	Log        *slog.Logger
@@ -57,10 +62,6 @@ type Options struct {
 	// Stop is how long a daemon that is asked to stop waits for ends under way.
 	Stop time.Duration
 }
-
-// RuntimeDir is where the daemon keeps its files. /run is memory: a state file
-// is there or not, and none outlives the boot.
-const RuntimeDir = "/run/xexit"
 
 // ErrConfig is wrapped where the configuration does not let the daemon start.
 var ErrConfig = errors.New("the configuration is not valid, so nobody can be told from anybody")
@@ -79,8 +80,16 @@ type Daemon struct {
 	dirty    *dirty
 	leaders  *leaders
 	ends     chan endEvent
-	over     chan struct{} // closed when nobody hears of ends any more
-	notify   notifier
+	calls    chan func()   // of others, to be done by the main goroutine
+	over     chan struct{} // closed when nobody hears any of them any more
+	health   health        // of the source; has a lock of its own
+
+	// What is for those who ask only.
+	since     time.Time
+	left      map[string]member.Login // users' logins that are not taken on
+	conflicts []ipc.Conflict
+	counts    map[string]int64
+	notify    notifier
 }
 
 // entry is one login and what the daemon does for it.
@@ -91,6 +100,9 @@ type entry struct {
 	relooks int
 	watched bool // its leader is
 	orphan  bool // the source does not know it any more, but its leader lives
+
+	seen      member.Login // as the source had it last
+	listeners []*listener
 }
 
 // Run is the daemon until ctx is over or a signal asks it to stop. It returns
@@ -107,16 +119,16 @@ func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d.resume()
-	watching := make(chan struct{})
-	go func() {
-		defer close(watching)
-		d.watch(ctx)
-	}()
+	var others sync.WaitGroup
+	keeps := len(d.config.Keep)
+	others.Go(func() { d.watch(ctx) })
+	others.Go(func() { d.serve(ctx) })
+	others.Go(func() { d.examine(ctx, keeps) })
 	d.notify.send("READY=1")
 	d.loop(ctx, signals)
 	close(d.over)
 	cancel()
-	<-watching
+	others.Wait()
 	return nil
 }
 
@@ -131,7 +143,8 @@ func open(o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		o: o, config: c, boot: boot,
-		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent), over: make(chan struct{}),
+		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent), calls: make(chan func()), over: make(chan struct{}),
+		since: time.Now(), left: make(map[string]member.Login), counts: make(map[string]int64),
 		notify: newNotifier(o.Log),
 	}
 	if d.states, err = openStates(o.Dir); err != nil {
@@ -161,9 +174,11 @@ func (d *Daemon) loop(ctx context.Context, signals <-chan os.Signal) {
 				d.look(id)
 			}
 		case id := <-d.leaders.exited:
-			d.tell(id, login.Fact{Kind: login.LeaderExited})
+			d.leaderExited(id)
 		case e := <-d.ends:
 			d.hear(e)
+		case f := <-d.calls:
+			f()
 		case <-timer.C:
 			d.tick()
 		case <-watchdog:
@@ -207,10 +222,14 @@ func (d *Daemon) resume() {
 func (d *Daemon) watch(ctx context.Context) {
 	for attempt := 1; ; attempt++ {
 		started := time.Now()
-		err := d.o.Source.Watch(ctx, d.dirty.add)
+		err := d.o.Source.Watch(ctx, func(id string) {
+			d.health.well()
+			d.dirty.add(id)
+		})
 		if ctx.Err() != nil {
 			return
 		}
+		d.health.ill(err)
 		d.o.Log.Warn("logins cannot be watched; trying again", "error", err)
 		if time.Since(started) > time.Minute {
 			attempt = 1
@@ -250,6 +269,8 @@ func (d *Daemon) stop(ctx context.Context, signals <-chan os.Signal) {
 		select {
 		case e := <-d.ends:
 			d.hear(e)
+		case f := <-d.calls:
+			f()
 		case s := <-signals:
 			if s != syscall.SIGHUP {
 				return

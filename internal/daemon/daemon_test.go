@@ -34,8 +34,8 @@ func TestLogout(t *testing.T) {
 		t.Fatalf("asked %d times", len(asked))
 	}
 	r := asked[0]
-	if r.V != 1 || r.Login != "4" || r.User != "alice" || r.UID != 1000 || r.Audit != 17 || r.Scope != "session-4.scope" ||
-		r.Cgroup != "/user.slice/user-1000.slice/session-4.scope" || r.Type != "tty" || r.Service != "sshd" {
+	if r.V != 1 || r.Login != "4" || r.User != "alice" || r.UID != ordinary() || r.Audit != 17 || r.Scope != "session-4.scope" ||
+		r.Cgroup != fmt.Sprintf("/user.slice/user-%d.slice/session-4.scope", ordinary()) || r.Type != "tty" || r.Service != "sshd" {
 		t.Errorf("request %+v", r)
 	}
 	if want := (session.ProcID{PID: leader.Process.Pid, Start: born}); r.Leader != want {
@@ -280,6 +280,28 @@ func TestLeaderLives(t *testing.T) {
 	}
 	b.source.set("1", &l)
 	b.end(leader)
+	b.awaitPhase("1", login.Done)
+}
+
+// TestLeaderChanges: the exit of a leader that the login does not have any more
+// is nothing to it; that of the one that it has is its end.
+func TestLeaderChanges(t *testing.T) {
+	b := newBench(t)
+	b.run()
+	first := b.open("1", "alice")
+	second := b.sshd()
+	b.source.set("1", b.login("1", "alice", second.Process.Pid))
+	b.until("the new leader is known", func() bool {
+		s, err := login.Decode("1", mustRead(b.stateFile("1")))
+		return err == nil && s.Leader.PID == second.Process.Pid
+	})
+	b.end(first)
+	b.end(b.open("2", "alice")) // whatever the first one did has been done by the time that this has
+	b.awaitPhase("2", login.Done)
+	if got := b.phase("1"); got != login.Open {
+		t.Fatalf("phase %s after the old leader's exit", got)
+	}
+	b.end(second)
 	b.awaitPhase("1", login.Done)
 }
 

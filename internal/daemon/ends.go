@@ -13,6 +13,7 @@ import (
 
 	"xexit/internal/config"
 	"xexit/internal/history"
+	"xexit/internal/ipc"
 	"xexit/internal/login"
 	"xexit/internal/session"
 )
@@ -193,6 +194,9 @@ func (d *Daemon) hear(ev endEvent) {
 	}
 	if !ev.over {
 		e.end.step = ev.step
+		for _, l := range e.listeners {
+			l.progress(ipc.Step{Step: string(ev.step)})
+		}
 		fault(d.o.Dir, string(ev.step))
 		return
 	}
@@ -200,10 +204,20 @@ func (d *Daemon) hear(ev endEvent) {
 	log := d.log(e)
 	if ev.result == nil {
 		log.Error("the end's process died", "error", ev.err)
+		d.counts["ends that died"]++
+		e.told(ipc.Result{
+			Exit: login.ExitFailed, Record: e.state.Record,
+			Problems: []string{"the process that ended it died; it is tried again, and the system's log says more"},
+		})
 		d.tell(ev.login, login.Fact{Kind: login.Lost})
 		return
 	}
 	r := ev.result
+	d.count(r)
+	e.told(ipc.Result{
+		Exit: r.Exit, Verified: r.Verified, Ended: r.Ended, Kept: r.Kept, Spared: r.Spared, Survivors: r.Survivors,
+		Problems: r.Problems, Record: e.state.Record, AuditOnly: d.config.Daemon.AuditOnly,
+	})
 	log = log.With("ended", r.Ended, "kept", r.Kept, "spared", r.Spared, "verified", r.Verified, "record", e.state.Record)
 	for _, p := range r.Problems {
 		log.Warn("problem while ending", "problem", p)
@@ -215,4 +229,18 @@ func (d *Daemon) hear(ev endEvent) {
 		log.Error("end not carried out whole", "exit", r.Exit, "survivors", len(r.Survivors))
 	}
 	d.tell(ev.login, login.Fact{Kind: login.Finished, Exit: r.Exit})
+}
+
+func (d *Daemon) count(r *result) {
+	switch r.Exit {
+	case login.ExitDone:
+		d.counts["ends"]++
+	case login.ExitUnverified:
+		d.counts["ends"]++
+		d.counts["ends not verified"]++
+	default:
+		d.counts["ends that failed"]++
+	}
+	d.counts["processes ended"] += int64(r.Ended)
+	d.counts["processes kept"] += int64(r.Kept)
 }

@@ -254,11 +254,15 @@ func (b *bench) sshd() *exec.Cmd {
 }
 
 func (b *bench) login(id, user string, leader int) *member.Login {
+	group := fmt.Sprintf("/user.slice/user-%d.slice/session-%s.scope", ordinary(), id)
 	return &member.Login{
-		ID: id, UID: 1000, User: user, Class: "user", Type: "tty", Service: "sshd", State: "active", Leader: leader,
-		Audit: 17, Scope: "session-" + id + ".scope", Cgroup: "/user.slice/user-1000.slice/session-" + id + ".scope",
+		ID: id, UID: ordinary(), User: user, Class: "user", Type: "tty", Service: "sshd", State: "active", Leader: leader,
+		Audit: 17, Scope: "session-" + id + ".scope", Cgroup: group,
 	}
 }
+
+// ordinary is an ordinary user's uid: this one's, so that he may ask for ends.
+func ordinary() uint32 { return max(1000, uint32(os.Getuid())) }
 
 // open logs in, and returns when that is known.
 func (b *bench) open(id, user string) *exec.Cmd {

@@ -64,6 +64,8 @@ type State struct {
 	Deadline time.Duration  `json:"deadline,omitempty"`   // CLOCK_BOOTTIME; open: the display is given up, ended: the next attempt
 	Exit     int            `json:"exit,omitempty"`       // of the last attempt; see ExitDone
 	Vanished bool           `json:"vanished,omitempty"`   // the source does not know it any more
+	Resume   string         `json:"resume,omitempty"`     // what tells its display from another one of its name
+	Left     bool           `json:"left,omitempty"`       // the display asked not to be watched (LTSP_XEXIT=EXIT)
 }
 
 // Kind says what a fact is about.
@@ -77,7 +79,8 @@ const (
 	Unwanted      Kind = "unwanted"       // the configuration does not take it on any more
 	LeaderExited  Kind = "leader-exited"  // whoever opened it is dead
 	DisplayEnded  Kind = "display-ended"  // Reason, Noticed, After
-	DisplayOpened Kind = "display-opened" // it answers (again)
+	DisplayOpened Kind = "display-opened" // it answers (again); Resume
+	DisplayLeft   Kind = "display-left"   // it asks not to be watched
 	Requested     Kind = "requested"      // somebody who may asks for its end; Reason, Noticed
 	Started       Kind = "started"        // the end's process runs
 	Finished      Kind = "finished"       // it said what it did; Exit
@@ -96,6 +99,7 @@ type Fact struct {
 	Noticed string
 	After   time.Duration
 	Exit    int
+	Resume  string
 	Record  string // a fresh id, used if this fact ends the login
 	Rules   Rules
 }
@@ -182,11 +186,14 @@ func (s State) open(f Fact) (State, []Action) {
 	case DisplayEnded:
 		return s.displayEnded(f)
 	case DisplayOpened:
-		if s.Deadline == 0 {
+		if s.Deadline == 0 && s.Resume == f.Resume {
 			return s, nil
 		}
-		s.Deadline, s.Reason, s.Noticed, s.After = 0, "", "", 0
+		s.Deadline, s.Reason, s.Noticed, s.After, s.Resume = 0, "", "", 0, f.Resume
 		return s, []Action{Persist}
+	case DisplayLeft:
+		s.Left = true
+		return s, []Action{Persist, DropDisplay}
 	case Timer:
 		if s.Deadline != 0 && f.Now >= s.Deadline {
 			f.After = s.After
@@ -216,7 +223,7 @@ func (s State) seen(f Fact) (State, []Action) {
 	if !s.Leader.IsZero() {
 		actions = append(actions, WatchLeader)
 	}
-	if f.Rules.OnLost {
+	if f.Rules.OnLost && !s.Left {
 		return s, append(actions, WatchDisplay)
 	}
 	return s, append(actions, DropDisplay)

@@ -44,6 +44,7 @@ func TestOver(t *testing.T) {
 		{name: "the server, within a grace for links", fact: Fact{Kind: DisplayEnded, Reason: session.ReasonServerGone}, rules: Rules{true, time.Minute}, want: session.ReasonServerGone},
 		{name: "the link, within the grace", fact: Fact{Kind: DisplayEnded, Reason: session.ReasonLinkLost}, rules: Rules{true, time.Minute}},
 		{name: "a forwarded display is gone", fact: Fact{Kind: DisplayEnded, Reason: session.ReasonServerGone}},
+		{name: "its display asks not to be watched", fact: Fact{Kind: DisplayLeft}, rules: Rules{OnLost: true}},
 		{name: "seen", fact: Fact{Kind: Seen}},
 		{name: "resumed", fact: Fact{Kind: Resumed}},
 		{name: "reloaded", fact: Fact{Kind: Reloaded}},
@@ -94,6 +95,27 @@ func TestReconnect(t *testing.T) {
 	over, _ := Next(s, Fact{Kind: Timer, Now: 90 * time.Second, Rules: rules, Record: "r1"})
 	if over.Phase != Ended || over.Reason != session.ReasonLinkLost || over.Noticed != "no reply" || over.Record != "r1" {
 		t.Errorf("over: %+v", over)
+	}
+}
+
+// TestLeft: a display that asked not to be watched is left alone for good; one
+// that is watched is told from another of its name.
+func TestLeft(t *testing.T) {
+	rules := Rules{OnLost: true}
+	s, actions := Next(fresh(t), Fact{Kind: Seen, Info: fresh(t).Info, Rules: rules})
+	if !slices.Contains(actions, WatchDisplay) {
+		t.Errorf("seen: %v", actions)
+	}
+	s, actions = Next(s, Fact{Kind: DisplayOpened, Resume: "token:01", Rules: rules})
+	if s.Resume != "token:01" || !slices.Equal(actions, []Action{Persist}) {
+		t.Errorf("opened: %q, %v", s.Resume, actions)
+	}
+	s, actions = Next(s, Fact{Kind: DisplayLeft, Rules: rules})
+	if !slices.Equal(actions, []Action{Persist, DropDisplay}) {
+		t.Errorf("left: %v", actions)
+	}
+	if _, actions = Next(s, Fact{Kind: Resumed, Rules: rules}); slices.Contains(actions, WatchDisplay) {
+		t.Errorf("resumed: %v", actions)
 	}
 }
 
