@@ -205,6 +205,9 @@ func (d *Daemon) lookAt(id string) {
 func (d *Daemon) see(l *member.Login) {
 	e := d.book[l.ID]
 	wanted, err := d.wanted(l)
+	if e != nil && e.state.Phase == login.Open && !wanted && err == nil {
+		wanted, err = d.stays(l, &e.state)
+	}
 	if err != nil {
 		d.o.Log.Error("whose logins are ordinary users'", "error", err)
 		d.later(l.ID)
@@ -258,6 +261,14 @@ func (d *Daemon) wanted(l *member.Login) (bool, error) {
 	}
 	limits, err := readLimits(path.Join(d.o.Root, logindefs.Path))
 	return err == nil && !limits.System(l.UID), err
+}
+
+// stays: a login that was taken on is let go by the configuration only. Its
+// type is nothing to go by: a user may change his own (SetType, see
+// org.freedesktop.login1(5)).
+func (d *Daemon) stays(l *member.Login, s *login.State) (bool, error) {
+	l.Type, l.Service, l.Class = s.Type, s.Service, "user"
+	return d.wanted(l)
 }
 
 // relookAfter is more than logind needs to move a new login's leader into its

@@ -112,6 +112,11 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	return d.run(ctx)
+}
+
+func (d *Daemon) run(ctx context.Context) error {
+	defer d.states.release()
 	defer d.leaders.close()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)

@@ -305,6 +305,21 @@ func TestLeaderChanges(t *testing.T) {
 	b.awaitPhase("1", login.Done)
 }
 
+// TestTypeChanged: a user may change what his login calls itself; that does not
+// let it go.
+func TestTypeChanged(t *testing.T) {
+	b := newBench(t)
+	b.run()
+	leader := b.open("1", "alice")
+	l := b.login("1", "alice", leader.Process.Pid)
+	l.Type, l.Service, l.Class, l.State = "web", "", "background", "online"
+	b.source.set("1", l)
+	b.end(b.open("2", "alice"))
+	b.awaitPhase("2", login.Done)
+	b.end(leader)
+	b.awaitPhase("1", login.Done)
+}
+
 // TestSecondDaemon: there is one at a time.
 func TestSecondDaemon(t *testing.T) {
 	b := newBench(t)

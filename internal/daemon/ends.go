@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -136,26 +137,45 @@ func (d *Daemon) start(e *entry) error {
 	if err != nil {
 		return err
 	}
-	stdout, err := cmd.StdoutPipe()
+	out, stdout, err := os.Pipe()
 	if err != nil {
-		return err
+		return errors.Join(err, stdin.Close())
 	}
-	if err := cmd.Start(); err != nil {
-		return errors.Join(err, stdin.Close(), stdout.Close())
+	cmd.Stdout = stdout
+	err = cmd.Start()
+	_ = stdout.Close() // the process has it
+	if err != nil {
+		return errors.Join(err, stdin.Close(), out.Close())
 	}
 	e.end = &end{young: d.now() + youth}
-	id := s.ID // the state goes on to be the main goroutine's
-	go func() {
-		_, err := stdin.Write(append(text, '\n'))
-		if !keepStdin {
-			err = errors.Join(err, stdin.Close())
-		}
-		said, heard := d.follow(id, stdout)
-		waited := cmd.Wait()
-		d.report(endEvent{login: id, over: true, result: said, err: errors.Join(err, heard, waited)})
-	}()
+	go d.attend(s.ID, cmd, append(text, '\n'), stdin, out)
 	return nil
 }
+
+// attend gives an end's process its request and passes on what it says, until
+// it is dead.
+func (d *Daemon) attend(id string, cmd *exec.Cmd, text []byte, stdin io.WriteCloser, out *os.File) {
+	var said *result
+	var heard error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		said, heard = d.follow(id, out)
+		_ = out.Close() // what else it says nobody waits for
+	}()
+	_, err := stdin.Write(text)
+	if !keepStdin {
+		err = errors.Join(err, stdin.Close())
+	}
+	waited := cmd.Wait()
+	// Whom it has left with its output open does not hold us up.
+	_ = out.SetReadDeadline(time.Now().Add(lastWords))
+	<-read
+	d.report(endEvent{login: id, over: true, result: said, err: errors.Join(err, heard, waited)})
+}
+
+// lastWords is how long what an end's process has said may take to be read.
+const lastWords = 10 * time.Second
 
 // report tells the main goroutine, for as long as there is one.
 func (d *Daemon) report(e endEvent) {
@@ -168,22 +188,21 @@ func (d *Daemon) report(e endEvent) {
 // longestLine bounds what is held of a line: survivors are named in it.
 const longestLine = 256 << 10
 
-// follow reads what an end's process says, to the end.
-func (d *Daemon) follow(id string, stdout io.Reader) (said *result, err error) {
+// follow reads what an end's process says, up to its result.
+func (d *Daemon) follow(id string, stdout io.Reader) (*result, error) {
 	lines := bufio.NewScanner(stdout)
 	lines.Buffer(nil, longestLine)
 	for lines.Scan() {
 		var l line
 		if err := json.Unmarshal(bytes.TrimSpace(lines.Bytes()), &l); err != nil {
-			return said, fmt.Errorf("the end's process says %.80q: %w", lines.Bytes(), err)
+			return nil, fmt.Errorf("the end's process says %.80q: %w", lines.Bytes(), err)
 		}
 		if l.Result != nil {
-			said = l.Result
-			continue
+			return l.Result, nil
 		}
 		d.report(endEvent{login: id, step: l.Step})
 	}
-	return said, lines.Err()
+	return nil, lines.Err()
 }
 
 // hear takes in what an end's process said, or that it is over.

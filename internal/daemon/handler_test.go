@@ -22,20 +22,26 @@ func (b *bench) client() ipc.Client {
 	return ipc.Client{Path: path, Server: uint32(os.Geteuid())}
 }
 
-// TestRequested: who asks for an end hears its steps and what came of it; asked
-// again there is another one, under a record of its own.
+// ask has the daemon asked as a client's message would have it.
+func (b *bench) ask(d *Daemon, caller uint32, id string) (r ipc.Result, steps []string) {
+	b.t.Helper()
+	r, err := handler{d}.End(b.t.Context(), caller, id, ipc.EndRequest{}, func(s ipc.Step) { steps = append(steps, s.Step) })
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r, steps
+}
+
+// TestRequested: who asks for an end hears its steps and what came of it. Root
+// may have it again, under a record of its own; the user is told what came of
+// the first.
 func TestRequested(t *testing.T) {
 	b := newBench(t)
-	b.run()
+	d := b.run()
 	b.open("4", "alice")
-	c := b.client()
 	var records []string
 	for n := 1; n <= 2; n++ {
-		var steps []string
-		r, err := c.End(t.Context(), "4", ipc.EndRequest{}, func(s ipc.Step) { steps = append(steps, s.Step) })
-		if err != nil {
-			t.Fatal(err)
-		}
+		r, steps := b.ask(d, 0, "4")
 		if r.Exit != login.ExitDone || !r.Verified || r.Ended != 3 || len(r.Survivors) != 1 || r.Record == "" {
 			t.Errorf("%+v", r)
 		}
@@ -51,8 +57,13 @@ func TestRequested(t *testing.T) {
 	if records[0] == records[1] {
 		t.Error("two ends have one record")
 	}
-	if _, err := c.End(t.Context(), "5", ipc.EndRequest{}, nil); !errors.Is(err, ipc.ErrNoLogin) {
-		t.Errorf("a login that is not there: %v", err)
+	if r, steps := b.ask(d, ordinary(), "4"); r.Record != records[1] || r.Exit != login.ExitDone || len(steps) > 0 || len(b.asked("4")) != 2 {
+		t.Errorf("asked again by its user: %+v, steps %v, %d ends", r, steps, len(b.asked("4")))
+	}
+	for caller, id := range map[uint32]string{0: "5", ordinary() + 1: "4"} {
+		if _, err := (handler{d}).End(t.Context(), caller, id, ipc.EndRequest{}, nil); !errors.Is(err, ipc.ErrNoLogin) {
+			t.Errorf("login %s for user %d: %v", id, caller, err)
+		}
 	}
 }
 

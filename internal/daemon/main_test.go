@@ -182,17 +182,22 @@ func (b *bench) configure(daemon string) {
 }
 
 // run starts the daemon; stop stops it and waits.
-func (b *bench) run() {
+func (b *bench) run() *Daemon {
 	b.t.Helper()
+	d, err := open(b.o)
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Run(ctx, b.o) }()
+	go func() { done <- d.run(ctx) }()
 	b.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			b.t.Error(err)
 		}
 	})
+	return d
 }
 
 // until waits for what has no event: a file's content.

@@ -60,6 +60,8 @@ func (s *stateDir) claim() (err error) {
 	return nil
 }
 
+func (s *stateDir) release() { _ = s.lock.Close() }
+
 func (s *stateDir) file(id string) string { return filepath.Join(s.path, id+stateSuffix) }
 
 func (s *stateDir) write(state *login.State) error {
