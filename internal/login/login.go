@@ -65,7 +65,6 @@ type State struct {
 	Exit     int            `json:"exit,omitempty"`       // of the last attempt; see ExitDone
 	Vanished bool           `json:"vanished,omitempty"`   // the source does not know it any more
 	Resume   string         `json:"resume,omitempty"`     // what tells its display from another one of its name
-	Left     bool           `json:"left,omitempty"`       // the display asked not to be watched (LTSP_XEXIT=EXIT)
 }
 
 // Kind says what a fact is about.
@@ -80,7 +79,6 @@ const (
 	LeaderExited  Kind = "leader-exited"  // whoever opened it is dead
 	DisplayEnded  Kind = "display-ended"  // Reason, Noticed, After
 	DisplayOpened Kind = "display-opened" // it answers (again); Resume
-	DisplayLeft   Kind = "display-left"   // it asks not to be watched
 	Requested     Kind = "requested"      // somebody who may asks for its end; Reason, Noticed
 	Started       Kind = "started"        // the end's process runs
 	Finished      Kind = "finished"       // it said what it did; Exit
@@ -191,9 +189,6 @@ func (s State) open(f Fact) (State, []Action) {
 		}
 		s.Deadline, s.Reason, s.Noticed, s.After, s.Resume = 0, "", "", 0, f.Resume
 		return s, []Action{Persist}
-	case DisplayLeft:
-		s.Left = true
-		return s, []Action{Persist, DropDisplay}
 	case Timer:
 		if s.Deadline != 0 && f.Now >= s.Deadline {
 			f.After = s.After
@@ -223,7 +218,7 @@ func (s State) seen(f Fact) (State, []Action) {
 	if !s.Leader.IsZero() {
 		actions = append(actions, WatchLeader)
 	}
-	if f.Rules.OnLost && !s.Left {
+	if f.Rules.OnLost {
 		return s, append(actions, WatchDisplay)
 	}
 	return s, append(actions, DropDisplay)

@@ -44,7 +44,6 @@ func TestOver(t *testing.T) {
 		{name: "the server, within a grace for links", fact: Fact{Kind: DisplayEnded, Reason: session.ReasonServerGone}, rules: Rules{true, time.Minute}, want: session.ReasonServerGone},
 		{name: "the link, within the grace", fact: Fact{Kind: DisplayEnded, Reason: session.ReasonLinkLost}, rules: Rules{true, time.Minute}},
 		{name: "a forwarded display is gone", fact: Fact{Kind: DisplayEnded, Reason: session.ReasonServerGone}},
-		{name: "its display asks not to be watched", fact: Fact{Kind: DisplayLeft}, rules: Rules{OnLost: true}},
 		{name: "seen", fact: Fact{Kind: Seen}},
 		{name: "resumed", fact: Fact{Kind: Resumed}},
 		{name: "reloaded", fact: Fact{Kind: Reloaded}},
@@ -98,9 +97,8 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestLeft: a display that asked not to be watched is left alone for good; one
-// that is watched is told from another of its name.
-func TestLeft(t *testing.T) {
+// TestDisplayKnown: a display that is watched is told from another of its name.
+func TestDisplayKnown(t *testing.T) {
 	rules := Rules{OnLost: true}
 	s, actions := Next(fresh(t), Fact{Kind: Seen, Info: fresh(t).Info, Rules: rules})
 	if !slices.Contains(actions, WatchDisplay) {
@@ -110,12 +108,8 @@ func TestLeft(t *testing.T) {
 	if s.Resume != "token:01" || !slices.Equal(actions, []Action{Persist}) {
 		t.Errorf("opened: %q, %v", s.Resume, actions)
 	}
-	s, actions = Next(s, Fact{Kind: DisplayLeft, Rules: rules})
-	if !slices.Equal(actions, []Action{Persist, DropDisplay}) {
-		t.Errorf("left: %v", actions)
-	}
-	if _, actions = Next(s, Fact{Kind: Resumed, Rules: rules}); slices.Contains(actions, WatchDisplay) {
-		t.Errorf("resumed: %v", actions)
+	if _, actions = Next(s, Fact{Kind: DisplayOpened, Resume: "token:01", Rules: rules}); len(actions) > 0 {
+		t.Errorf("opened again: %v", actions)
 	}
 }
 
