@@ -79,7 +79,7 @@ var table = map[string]row{
 		"internal/session", "internal/linux", "internal/proc", "internal/registry", "internal/member", "internal/policy",
 		"internal/reap", "internal/hook", "internal/config", "internal/history", "internal/engine", "internal/cgroup",
 		"internal/logind",
-		"internal/logindefs",
+		"internal/logindefs", "internal/login",
 		"internal/display/wayland",
 	}},
 	"internal/doctor": {imports: []string{"internal/session", "internal/term"}, deny: pure},

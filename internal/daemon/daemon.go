@@ -29,6 +29,7 @@ import (
 	"xexit/internal/linux"
 	"xexit/internal/login"
 	"xexit/internal/member"
+	"xexit/internal/proc"
 )
 
 // Source tells of logins. It says no more than which to look at again: the
@@ -72,6 +73,7 @@ type Daemon struct {
 	config   config.Config
 	rejected error // why the newest configuration is not in force
 	boot     string
+	procs    *proc.FS
 	states   stateDir
 	book     map[string]*entry
 	facts    []fact // that are still to be told
@@ -118,6 +120,7 @@ func Run(ctx context.Context, o Options) error {
 func (d *Daemon) run(ctx context.Context) error {
 	defer d.states.release()
 	defer d.leaders.close()
+	defer d.procs.Close() //nolint:errcheck // a directory
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -151,6 +154,9 @@ func open(o Options) (*Daemon, error) {
 		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent), calls: make(chan func()), over: make(chan struct{}),
 		since: time.Now(), left: make(map[string]member.Login), counts: make(map[string]int64),
 		notify: newNotifier(o.Log),
+	}
+	if d.procs, err = proc.New(o.Proc); err != nil {
+		return nil, err
 	}
 	if d.states, err = openStates(o.Dir); err != nil {
 		return nil, err

@@ -24,12 +24,7 @@ func (d *Daemon) info(l *member.Login) (info login.Info, late, gone bool, err er
 	if l.Leader == 0 {
 		return info, false, false, nil
 	}
-	ps, err := proc.New(d.o.Proc)
-	if err != nil {
-		return info, false, false, err
-	}
-	defer ps.Close()
-	stat, err := ps.Stat(l.Leader)
+	stat, err := d.procs.Stat(l.Leader)
 	if errors.Is(err, proc.ErrGone) {
 		return info, false, true, nil
 	}
@@ -40,7 +35,7 @@ func (d *Daemon) info(l *member.Login) (info login.Info, late, gone bool, err er
 		return info, false, true, nil
 	}
 	info.Leader = stat.ID()
-	in, err := ps.Cgroup(l.Leader)
+	in, err := d.procs.Cgroup(l.Leader)
 	if err != nil {
 		return info, false, errors.Is(err, proc.ErrGone), ignoreGone(err)
 	}
@@ -49,7 +44,7 @@ func (d *Daemon) info(l *member.Login) (info login.Info, late, gone bool, err er
 	if !member.Within(in, info.Cgroup) {
 		return info, true, false, nil
 	}
-	audit, err := ps.Audit(l.Leader)
+	audit, err := d.procs.Audit(l.Leader)
 	if err != nil {
 		return info, false, errors.Is(err, proc.ErrGone), ignoreGone(err)
 	}

@@ -2,7 +2,6 @@ package ending
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"xexit/internal/config"
 	"xexit/internal/history"
 	"xexit/internal/linux"
+	"xexit/internal/login"
 	"xexit/internal/logind"
 	"xexit/internal/logindefs"
 	"xexit/internal/member"
@@ -46,7 +46,11 @@ func (h Host) login(id string) (subject, error) {
 	if err := h.leader(&e, l.Leader); err != nil {
 		return subject{}, err
 	}
-	e.ID, err = loginID(h.Proc, &l)
+	boot, err := bootID(h.Proc)
+	if err != nil {
+		return subject{}, fmt.Errorf("login %s: %w", id, err)
+	}
+	e.ID, err = login.SessionID(boot, l.ID, l.UID)
 	return subject{Entry: e, login: id}, err
 }
 
@@ -83,18 +87,6 @@ func (h Host) leader(e *registry.Entry, pid int) error {
 	}
 	e.Leader, e.Start, e.Audit = stat.ID(), stat.Start, audit
 	return nil
-}
-
-// loginID makes the session id of a login: the same each time that it is asked
-// for, and another one after the next boot, where logind counts from 1 again.
-func loginID(procRoot string, l *member.Login) (session.ID, error) {
-	boot, err := os.ReadFile(path.Join(procRoot, "sys/kernel/random/boot_id"))
-	if err != nil {
-		return "", fmt.Errorf("login %s: %w", l.ID, err)
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "login %s %s %d", strings.TrimSpace(string(boot)), l.ID, l.UID))
-	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // RFC 9562, version 8
-	return session.ParseID(fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16]))
 }
 
 // logins lists the users' logins in words, for a message.
