@@ -372,11 +372,48 @@ func TestEndLoginKilled(t *testing.T) {
 	}
 }
 
+// The same at whatever instant: XEXIT_KILLS says how often it is tried. The
+// instants are spread over the time that an end takes here and now.
+func TestEndLoginKilledAnytime(t *testing.T) {
+	kills := 6
+	if text := os.Getenv("XEXIT_KILLS"); text != "" {
+		if _, err := fmt.Sscan(text, &kills); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var whole time.Duration
+	for i := range kills + 1 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			h := newEndHost(t)
+			keeper := h.keeps()
+			deaf, obedient := h.start(h.scope, loginUID, stubborn), h.start(h.scope, loginUID, waits)
+			r := h.request()
+			began := time.Now()
+			first := h.child(r)
+			if i == 0 {
+				first.over()
+				whole = time.Since(began)
+			} else {
+				<-time.After(whole * time.Duration(i) / time.Duration(kills+1))
+				_ = first.Process.Kill() // it may be over
+				_ = first.Wait()
+			}
+			result := h.child(r).over()
+			if result.Exit != 0 || !result.Verified || deaf.lives() || obedient.lives() || !keeper.lives() || h.frozen() {
+				t.Errorf("killed after %d/%d of %v: %+v, deaf lives %v, obedient lives %v, kept lives %v, frozen %v",
+					i, kills+1, whole, result, deaf.lives(), obedient.lives(), keeper.lives(), h.frozen())
+			}
+			h.mustBeRecordedOnce(r.Record)
+		})
+	}
+}
+
 // keeps starts a program in the login that a rule keeps.
 func (h *endHost) keeps() *process {
 	const kept = "/usr/bin/tail"
 	h.config.Keep = []config.Keep{{Name: "kept", Programs: []string{kept}}}
-	return h.start(h.scope, loginUID, "echo; exec "+kept+" -f /dev/null")
+	// It says something of its own: by then it is what the shell has executed.
+	return h.start(h.scope, loginUID, "exec "+kept+" -n 1 -f /etc/passwd")
 }
 
 func (h *endHost) frozen() bool {
