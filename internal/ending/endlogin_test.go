@@ -437,9 +437,9 @@ func TestEndLoginTwice(t *testing.T) {
 	h := newEndHost(t)
 	deaf := h.start(h.scope, loginUID, stubborn)
 	r := h.request()
-	h.fault = session.StepGrace
+	h.fault = session.StepRootHooks // later ones have deadlines
 	first := h.child(r)
-	first.until(session.StepGrace)
+	first.until(session.StepRootHooks)
 	h.fault = ""
 	second := h.child(r)
 	h.awaitLock(second)
