@@ -316,7 +316,7 @@ func TestConfined(t *testing.T) {
 		"its deaf daemon": h.leaves(other, `trap "" TERM HUP; while :; do sleep 50021; done`),
 	}
 	h.logout(s, id)
-	steps, out := h.end(h.request(id, 21001, "grace = \"300ms\"\n[hooks]\ntimeout = \"1s\"\n"))
+	steps, out := h.end(h.request(id, 21001, "grace = \"300ms\"\n[hooks]\ntimeout = \"6s\"\n"))
 	if out.Exit != 0 || !out.Verified || out.Ended < len(ended) || len(out.Survivors) > 0 || len(out.Problems) > 0 {
 		t.Errorf("%+v", out)
 	}
