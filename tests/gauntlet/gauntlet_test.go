@@ -14,7 +14,7 @@ func needs() string {
 	if os.Geteuid() != 0 {
 		return "the gauntlet needs root, for containers in which xexit can harm nobody"
 	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter", "gcc"} {
+	for _, tool := range []string{"systemd-nspawn", "gcc"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return tool + " is not installed (tests/setup.sh installs it)"
 		}

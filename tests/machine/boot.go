@@ -39,10 +39,8 @@ func Boot(stage string) (m *Machine, err error) {
 	if err := m.nspawn(name, group, stage); err != nil {
 		return nil, errors.Join(err, m.Stop())
 	}
-	if err := m.move(); err != nil {
-		return nil, errors.Join(err, m.Stop())
-	}
-	if err := m.hear(); err != nil {
+	// Its socket is there when the system is up: see agentUnit.
+	if err := errors.Join(m.WaitFile(RootSocket), m.hear()); err != nil {
 		return nil, errors.Join(err, m.Stop())
 	}
 	return m, nil
@@ -56,16 +54,22 @@ func (m *Machine) nspawn(name, group, stage string) error {
 	}
 	defer dir.Close()
 	args := []string{
-		"--register=no", "--keep-unit", "-b", "-D", Image, "--volatile=overlay", "--read-only", "--quiet",
+		"unchroot", "systemd-nspawn", "--register=no", "--keep-unit", "-b", "-D", Image, "--volatile=overlay", "--read-only", "--quiet",
 		"--bind=/dev/fuse", "--machine=" + name, "--private-network", "--kill-signal=SIGRTMIN+3", "--console=pipe",
 	}
+	unit := filepath.Join(filepath.Dir(m.base), agentService)
+	if err := os.WriteFile(unit, []byte(agentUnit), 0o644); err != nil {
+		return err
+	}
+	args = append(args, "--bind-ro="+unit+":/run/systemd/system/"+agentService)
 	for _, path := range []string{
 		"/usr/bin/xexit", "/usr/bin/EndXSession", "/usr/libexec/xexit", filepath.Dir(Program),
 		"/etc/xexit", "/etc/Xexit.d", "/etc/X11/Xsession.d/90xexit",
 	} {
 		args = append(args, "--bind-ro="+stage+path+":"+path)
 	}
-	m.init = exec.Command("systemd-nspawn", args...)
+	args = append(args, "systemd.wants="+agentService) // for systemd: systemd-debug-generator(8)
+	m.init = exec.Command(stage+Program, args...)
 	m.init.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	m.init.SysProcAttr = &unix.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 	log, err := os.Create(filepath.Join(filepath.Dir(m.base), "console"))
@@ -114,30 +118,21 @@ func childrenOf(pid int) (children []int) {
 	return children
 }
 
-// move waits until the system is up and starts root's agent in a service.
-func (m *Machine) move() error {
-	enter := func(argv ...string) error {
-		cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.first), "-a", "--"}, argv...)...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
-		}
-		return nil
-	}
-	if err := m.WaitFile("/run/systemd/private"); err != nil { // systemctl's socket
-		return err
-	}
-	if err := Until("the system is up", func() (bool, error) {
-		return enter("systemctl", "is-active", "-q", "multi-user.target") == nil, nil
-	}); err != nil {
-		return err
-	}
-	return errors.Join(
-		enter("ip", "link", "set", "lo", "up"),
-		enter("install", "-d", "-m", "1777", "/run/scenario"),
-		enter("systemd-run", "-q", "--unit=xexit-test", "-p", "Delegate=yes", Program, "agent", RootSocket),
-		m.WaitFile(RootSocket),
-	)
-}
+// agentUnit is root's agent, which the container's own systemd starts when the
+// system is up: nobody has to enter the container, which nsenter(1) cannot do
+// where the host's root is a chroot(2).
+const agentUnit = `[Unit]
+Description=Agent of the tests
+After=multi-user.target
+
+[Service]
+ExecStartPre=/bin/ip link set lo up
+ExecStartPre=/usr/bin/install -d -m 1777 /run/scenario
+ExecStart=` + Program + ` agent ` + RootSocket + `
+Delegate=yes
+`
+
+const agentService = "xexit-test.service"
 
 // SSHPlain logs a user in by ssh, through PAM and logind, and returns when the
 // session's first program runs: an agent, whose parent is sshd.

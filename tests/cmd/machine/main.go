@@ -9,6 +9,7 @@
 //	machine relay FROM TO   pass TCP connections on, byte for byte
 //	machine hang DIR        mount a file system on DIR that never answers
 //	machine wedge DIR       the same, and who asks it cannot even be killed
+//	machine unchroot CMD…   run it where a chroot(2) is not felt
 package main
 
 import (
@@ -54,6 +55,8 @@ func run(args []string) error {
 		return hang(args[1], false)
 	case len(args) == 2 && args[0] == "wedge":
 		return hang(args[1], true)
+	case len(args) > 1 && args[0] == "unchroot":
+		return unchroot(args[1:])
 	}
 	return fmt.Errorf("unknown arguments %q", args)
 }
