@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins gauntlet bombs test-display soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins test-gauntlet gauntlet bombs test-display soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -114,11 +114,12 @@ $(SUM): tests/cmd/testsum/*.go
 test: setup static $(SUM)
 	@echo '== unit tests, race detector'
 	@$(SUM) -race ./...
-	@$(MAKE) --no-print-directory realtime scenarios test-display
+	@$(MAKE) --no-print-directory realtime scenarios test-gauntlet test-display
 	@echo 'make test: all passed'
 
 setup:
 	@bash tests/setup.sh
+	@bash tests/image.sh
 	@bash tests/vm/kernel.sh
 
 # Tests that let real seconds pass on real servers carry the build tag realtime.
@@ -147,8 +148,13 @@ logins: build $(SUM)
 	@bash tests/image.sh
 	@$(SUM) -C tests -count 1 -timeout 20m $(if $(RUN),-run '$(RUN)',) ./logins
 
-# Every way to outlive a session against xexit and its rivals, in containers that
-# a real systemd boots. No part of `make test`: see tests/README.md.
+# Every way to outlive a session against xexit, in containers that a real systemd
+# boots: what is written in tests/gauntlet/ways.go holds.
+test-gauntlet: $(SUM)
+	@echo '== gauntlet'
+	@$(SUM) -C tests -count 1 -timeout 20m ./gauntlet
+
+# The same against its rivals too, for the table.
 gauntlet: build
 	@bash tests/setup.sh
 	@bash tests/image.sh
