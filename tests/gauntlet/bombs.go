@@ -3,6 +3,7 @@ package gauntlet
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,10 +21,19 @@ import (
 const bombGrace = 100 * time.Millisecond
 
 // bombCalm is how long nobody of a bomb must be seen: between two generations
-// there may be nobody to see.
-const bombCalm = 300 * time.Millisecond
+// there may be nobody to see. A bomb's slowest chain has one each 50 ms.
+const bombCalm = 100 * time.Millisecond
 
-// Bombers are what is to end a bomb. The rivals have 10 seconds.
+// StageBombs is Stage with the grace that the bombs are given.
+func StageBombs(repository, dir string) error {
+	if err := Stage(repository, dir); err != nil {
+		return err
+	}
+	return os.WriteFile(dir+"/etc/xexit/xexit.toml", []byte("grace = \""+bombGrace.String()+"\"\n"), 0o644)
+}
+
+// Bombers are what is to end a bomb. The rivals have three seconds, and the
+// classic script what it sleeps besides.
 func Bombers() []Ender {
 	const patience = 500 * time.Millisecond
 	return []Ender{
@@ -46,14 +56,14 @@ func Bombers() []Ender {
 		{
 			Name: "pkill loop", What: "while pkill -KILL -u alice; do :; done", Position: Nowhere, Patience: patience,
 			End: func(t *trial) (int, string, error) {
-				return t.root("timeout", "-s", "KILL", "10", "sh", "-c", "while pkill -KILL -u alice; do :; done")
+				return t.root("timeout", "-s", "KILL", "3", "sh", "-c", "while pkill -KILL -u alice; do :; done")
 			},
 		},
 		{
 			Name: "classic script", What: "search environments for the client, CONT, TERM, 3 s, KILL", Position: Nowhere, Patience: patience,
 			End: func(t *trial) (int, string, error) {
 				return t.run(machine.RootSocket, agent.Request{
-					Argv: []string{"timeout", "-s", "KILL", "10", "/usr/libexec/xexit-test/classic-by-session.sh"}, UID: machine.Users["alice"],
+					Argv: []string{"timeout", "-s", "KILL", "6", "/usr/libexec/xexit-test/classic-by-session.sh"}, UID: machine.Users["alice"],
 					Env: append(machine.UserEnv("alice"), client),
 				})
 			},
@@ -73,34 +83,31 @@ type BombRow struct {
 	Wrong       []string        // of xexit's: what was left, or not verified
 }
 
-// Bombs runs every bomb against every Ender: rounds times against xexit and the
-// floor, a tenth of that against the rivals. With and without churn.
-func Bombs(stage string, rounds int, told func(BombRow)) (rows []BombRow, err error) {
-	a, err := newBareArena(stage)
+// rivalShare: a rival, which needs seconds and mostly fails, has one run where
+// xexit and the floor have so many.
+const rivalShare = 20
+
+// Bombs runs the bombs against the Enders: rounds times against xexit and the
+// floor, fewer times against the rivals. With and without churn.
+func Bombs(stage string, rounds int, ways []Way, enders []Ender, told func(BombRow)) (rows []BombRow, err error) {
+	a, err := newBombArena(stage)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if closing := a.Close(); err == nil {
-			err = closing
-		}
-	}()
+	defer func() { err = errors.Join(err, a.Close()) }()
 	for _, churn := range []bool{false, true} {
 		calm, err := a.churn(churn)
 		if err != nil {
 			return rows, err
 		}
-		for _, way := range Ways() {
-			if !way.Bomb {
-				continue
-			}
-			for _, e := range Bombers() {
+		for _, way := range ways {
+			for _, e := range enders {
 				row := BombRow{Bomb: strings.TrimPrefix(way.Name, "bomb: "), Ender: e.Name, Churn: churn, Runs: rounds}
 				if !e.xexit() && e.Name != "floor" {
-					row.Runs = max(1, rounds/10)
+					row.Runs = max(1, rounds/rivalShare)
 				}
 				for range row.Runs {
-					if err := a.bomb(way, e, &row); err != nil {
+					if err := a.run(way, e, &row); err != nil {
 						return rows, fmt.Errorf("%s, %s: %w", way.Name, e.Name, err)
 					}
 				}
@@ -115,13 +122,25 @@ func Bombs(stage string, rounds int, told func(BombRow)) (rows []BombRow, err er
 	return rows, nil
 }
 
-// newBareArena is an Arena with nobody beside a run.
-func newBareArena(stage string) (*Arena, error) {
+// bombArena is an Arena with nobody beside a run. Sessions that are commands
+// below `xexit session` share one login, which is what takes long to make.
+type bombArena struct {
+	*Arena
+	shared   *machine.Session // nil: to be made
+	sharedID string
+}
+
+func newBombArena(stage string) (*bombArena, error) {
 	m, err := machine.Boot(stage)
 	if err != nil {
 		return nil, err
 	}
-	return &Arena{m: m}, nil
+	a := &bombArena{Arena: &Arena{m: m}}
+	// With his service manager there all the time a login takes less.
+	if _, err := m.Root("loginctl", "enable-linger", "alice"); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
 }
 
 // churn has another user start 200 processes a second, for an hour at most.
@@ -149,19 +168,14 @@ func (a *Arena) churn(on bool) (calm func() error, err error) {
 	return func() error { return ref.Signal(unix.SIGKILL) }, err
 }
 
-// bomb is one run.
-func (a *Arena) bomb(way Way, e Ender, row *BombRow) (err error) {
-	t := &trial{a: a, way: way, name: fmt.Sprintf("t%d", a.count.Add(1)), own: map[string][]*machine.Ref{}}
-	if err := t.open(e.Position); err != nil {
+// run is one run.
+func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
+	t := &trial{a: a.Arena, way: way, name: fmt.Sprintf("t%d", a.count.Add(1)), own: map[string][]*machine.Ref{}}
+	if err := a.open(t, e); err != nil {
 		return fmt.Errorf("open the session: %w", err)
 	}
-	defer func() {
-		if cleared := t.clear(); err == nil {
-			err = cleared
-		}
-	}()
 	if err := t.start(); err != nil {
-		return err
+		return errors.Join(err, a.clear(t, true))
 	}
 	begin := time.Now()
 	done, over := make(chan struct{}), make(chan time.Time, 1)
@@ -169,7 +183,7 @@ func (a *Arena) bomb(way Way, e Ender, row *BombRow) (err error) {
 	status, text, err := e.End(t)
 	if err != nil {
 		close(done)
-		return err
+		return errors.Join(err, a.clear(t, true))
 	}
 	var took time.Duration
 	limit := time.NewTimer(e.Patience + bombCalm)
@@ -181,9 +195,10 @@ func (a *Arena) bomb(way Way, e Ender, row *BombRow) (err error) {
 	}
 	close(done)
 	left := len(t.alive())
+	defer func() { err = errors.Join(err, a.clear(t, left > 0 || e.Position != Below)) }()
 	if e.xexit() {
 		after, verified := lastDeath(text)
-		took = after - graceOf(e)
+		took = after - bombGrace
 		if left > 0 || status != 0 || !verified {
 			row.Wrong = append(row.Wrong, fmt.Sprintf("%d left, exit status %d, verified %v: %s", left, status, verified, short(text)))
 			return nil
@@ -195,12 +210,53 @@ func (a *Arena) bomb(way Way, e Ender, row *BombRow) (err error) {
 	return nil
 }
 
-func graceOf(e Ender) time.Duration {
-	if e.Position == Root {
-		return bombGrace
+// open opens a session in a login of its own, or below `xexit session` in the
+// shared one.
+func (a *bombArena) open(t *trial, e Ender) (err error) {
+	if e.Position != Below {
+		if t.login, err = a.m.SSHPlain(t.name, "alice", client); err != nil {
+			return err
+		}
+		t.in = t.login
+		if t.id, err = a.m.LoginID(t.login); err != nil {
+			return err
+		}
+		return t.still()
 	}
-	d, _ := time.ParseDuration(grace) // a constant
-	return d
+	if a.shared == nil {
+		if a.shared, err = a.m.SSHPlain(t.name, "alice", client); err != nil {
+			return err
+		}
+		if a.sharedID, err = a.m.LoginID(a.shared); err != nil {
+			return err
+		}
+	}
+	t.login, t.id = a.shared, a.sharedID
+	if err := t.still(); err != nil { // who is there before
+		return err
+	}
+	before := t.before
+	first := []string{"xexit", "session", "--no-display", "--", machine.Program, "agent", "/run/scenario/" + t.name + "-in.sock"}
+	if _, err := a.m.Spawn(t.login.Socket, "/home/alice/.xsession-errors", agent.Request{Argv: first, UID: -1, NewSession: true}); err != nil {
+		return err
+	}
+	if t.in, err = a.m.Opened(t.name+"-in", "alice"); err != nil {
+		return err
+	}
+	t.marker, t.before = a.m.Getenv(t.in, "XEXIT_SESSION"), before
+	return nil
+}
+
+// clear ends what a run has left, and the login if that was its own or may have
+// come to harm.
+func (a *bombArena) clear(t *trial, login bool) error {
+	if !login {
+		return nil
+	}
+	if t.login == a.shared {
+		a.shared = nil
+	}
+	return t.clear()
 }
 
 func short(text string) string { return text[max(0, len(text)-300):] }

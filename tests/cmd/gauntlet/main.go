@@ -25,7 +25,7 @@ func main() {
 	flag.Parse()
 	wrong, err := 0, error(nil)
 	if *bombs > 0 {
-		wrong, err = runBombs(*out, *bombs)
+		wrong, err = runBombs(*out, *way, *ender, *bombs)
 	} else {
 		wrong, err = run(*out, *way, *ender, *arenas)
 	}
