@@ -109,6 +109,14 @@ func (l *looker) decide(pass member.Pass) {
 	l.plan = policy.Decide(l.end, processes, l.target.rules)
 }
 
+// SeizeBy implements reap.Seizer. Where a rule may keep a member nobody is
+// seized: he would be stopped for nothing.
+func (l *looker) SeizeBy(seize, release func(*proc.Ref)) {
+	if len(l.target.rules) == 0 {
+		l.target.finder.SeizeBy(seize, release)
+	}
+}
+
 // Release implements reap.Releaser: the finder takes a closed reference for a
 // dead process.
 func (l *looker) Release(ref *proc.Ref) { _ = ref.Close() }

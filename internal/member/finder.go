@@ -45,6 +45,7 @@ type Finder struct {
 
 	env   envReader
 	hide  hiding
+	hunt  hunt
 	class *classifier
 	snap  Snapshot
 	order []*record // parallel to snap.Processes
@@ -89,6 +90,7 @@ type record struct {
 	counted  bool    // as a zombie
 	exact    bool    // UID is the real one, read after the last change of owner
 	outside  error
+	seized   bool   // the hunt's seize was told
 	image    uint64 // where the environment ended when it was read; 0: it was not
 }
 
@@ -154,7 +156,7 @@ func (f *Finder) Full(ctx context.Context) (Pass, error) {
 		if err := ctx.Err(); err != nil {
 			return f.finish(false), fmt.Errorf("find members: %w", err)
 		}
-		if f.now.Rounds == tailRounds || f.now.Fresh > 0 && f.now.Rounds >= tailRoundsFresh {
+		if f.now.Rounds == tailRounds || f.now.Fresh > 0 && f.now.Rounds >= tailRoundsFresh && f.hunt.seize == nil {
 			break
 		}
 		f.now.Rounds++
@@ -218,8 +220,12 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 	if err := f.listScope(); err != nil {
 		return fmt.Errorf("find members: %w", err)
 	}
+	f.hunt.chased = f.low
 	if err := f.fs.Entries(0, f.visit); err != nil {
 		return fmt.Errorf("find members: %w", err)
+	}
+	if err := f.chase(ctx); err != nil {
+		return err
 	}
 	f.readStrangers()
 	f.readHidden(ctx, patience)
@@ -233,6 +239,7 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 
 // begin begins a pass.
 func (f *Finder) begin() {
+	f.beginHunt()
 	f.pass++
 	f.now = Pass{Findings: f.now.Findings[:0]}
 	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
@@ -268,13 +275,12 @@ func (f *Finder) round(ctx context.Context, base int) (last int, wrapped bool, e
 		return 0, false, fmt.Errorf("find members: %w", err)
 	}
 	known := len(f.order)
-	for _, e := range f.newer {
-		if r := f.records[e.pid]; r != nil && r.pass == f.pass && r.inode == e.inode {
-			continue // read before
-		}
-		if err := f.visitEntry(e.pid, e.inode); err != nil {
-			return 0, false, err
-		}
+	if err := f.visitNewer(); err != nil {
+		return 0, false, err
+	}
+	f.hunt.chased = last
+	if err := f.chase(ctx); err != nil {
+		return 0, false, err
 	}
 	f.readStrangers()
 	f.readHidden(ctx, 0)

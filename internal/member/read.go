@@ -71,6 +71,7 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		return nil
 	}
 	f.seen(r)
+	f.pursue(r)
 	return nil
 }
 

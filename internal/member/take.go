@@ -82,7 +82,7 @@ func (f *Finder) readStat(r *record, pid int, likely bool) error {
 func (f *Finder) letGo() {
 	for _, r := range f.held {
 		if r.held != nil {
-			_ = r.held.Close()
+			f.letFree(r, r.held)
 			r.held = nil
 			f.room++
 		}
@@ -127,7 +127,7 @@ func (f *Finder) take(ctx context.Context, from int) {
 		}
 		ruled := &f.class.rulings[i]
 		if r.Dead || !ruled.member() || r.ref.Signal(0) != nil {
-			_ = r.ref.Close()
+			f.letFree(r, r.ref)
 			r.ref = nil
 			f.gone(r.ID.PID) // it changed under our eyes: look again
 			continue
@@ -136,6 +136,10 @@ func (f *Finder) take(ctx context.Context, from int) {
 		f.past[r.ID] = struct{}{}
 		f.refs = append(f.refs, r.ref)
 		f.now.Fresh++
+		if f.hunt.seize != nil && !r.seized {
+			r.seized = true
+			f.hunt.seize(r.ref)
+		}
 	}
 }
 

@@ -136,7 +136,7 @@ func Run(ctx context.Context, fs *proc.FS, l Looker, bound func(*proc.Ref) error
 	start := time.Now()
 	r := &run{
 		ctx: ctx, fs: fs, looker: l, bound: bound, watch: w, wrap: newWrapWatch(fs), group: o.Group, events: o.Events, start: start,
-		graceEnd: start.Add(o.Grace), forceEnd: start.Add(o.Grace + o.Force),
+		graceEnd: start.Add(o.Grace), forceEnd: start.Add(o.Grace + o.Force), lookUntil: start.Add(o.Grace + o.Force + lookExtra),
 		known: make(map[*proc.Ref]*process),
 	}
 	verified, err := r.end()

@@ -39,9 +39,10 @@ type run struct {
 	events                    func(Event)
 	start, graceEnd, forceEnd time.Time
 
-	known map[*proc.Ref]*process
-	order []*process // as found; the index is the key in watch
-	dying []int      // reused by collect
+	known  map[*proc.Ref]*process
+	seized map[*proc.Ref]bool // during a look: stopped, and not known yet
+	order  []*process         // as found; the index is the key in watch
+	dying  []int              // reused by collect
 	// Who is alive and ours to end, and how many of these may not be signalled.
 	living, barred int
 
@@ -51,13 +52,14 @@ type run struct {
 
 	groupErr error // it could not be thawed
 
-	looks    int
-	lookErr  error // of the last look
-	lookCost time.Duration
-	lookEnd  time.Time
-	confirms int // clean looks in a row that began when nobody was left
-	needed   int // how many of them verify
-	idle     int // pauses since a look found somebody, or somebody was born
+	looks     int
+	lookErr   error     // of the last look
+	lookUntil time.Time // one that takes longer is cut short
+	lookCost  time.Duration
+	lookEnd   time.Time
+	confirms  int // clean looks in a row that began when nobody was left
+	needed    int // how many of them verify
+	idle      int // pauses since a look found somebody, or somebody was born
 }
 
 // end does it all and reports whether a clean look confirmed that nobody is
@@ -79,6 +81,7 @@ func (r *run) polite() (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		r.lookUntil = r.graceEnd // all have been asked, but for newborns
 		r.request(fresh)
 		if r.confirmed() && r.alive() == 0 {
 			return true, nil
@@ -99,6 +102,7 @@ func (r *run) polite() (bool, error) {
 // is left or the deadline is over. A stopped process cannot fork, so that the
 // sweep gets ahead of what breeds faster than it could be killed.
 func (r *run) forced() (bool, error) {
+	r.lookUntil = r.forceEnd.Add(lookExtra)
 	for {
 		r.seizeGroup()
 		if err := r.sweep(); err != nil {
@@ -134,6 +138,7 @@ func (r *run) forced() (bool, error) {
 func (r *run) sweep() error {
 	halfway := r.forceEnd.Add(-r.forceEnd.Sub(r.graceEnd) / 2)
 	idle := 0
+	defer r.hunt()()
 	for round := 1; ; round++ {
 		r.tell(Event{Kind: KindSweep, Round: round, Alive: r.alive()})
 		r.stop()
@@ -167,7 +172,7 @@ func (r *run) look() (fresh []*process, clean bool, err error) {
 	begin := time.Now()
 	var found Look
 	numbers := r.wrap.during(func() {
-		ctx, cancel := context.WithDeadline(r.ctx, r.forceEnd.Add(lookExtra))
+		ctx, cancel := context.WithDeadline(r.ctx, r.lookUntil)
 		defer cancel()
 		found, err = r.looker.Look(ctx)
 	})
@@ -177,9 +182,12 @@ func (r *run) look() (fresh []*process, clean bool, err error) {
 		r.lookErr = fmt.Errorf("look for who is to be ended: %w", err)
 	}
 	if err := r.ctx.Err(); err != nil {
+		r.settle()
 		return nil, false, err
 	}
-	if fresh, err = r.take(found.End); err != nil {
+	fresh, err = r.take(found.End)
+	r.settle()
+	if err != nil {
 		return nil, false, err
 	}
 	r.alone = found.Alone && r.lookErr == nil

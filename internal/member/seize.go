@@ -1,0 +1,146 @@
+package member
+
+import (
+	"context"
+	"fmt"
+
+	"xexit/internal/proc"
+	"xexit/internal/session"
+)
+
+// A process that forks and exits all the time is dead before a pass over all
+// others is over, and its child is not known yet. So whoever wants to stop such
+// ones is told of each the moment that it is seen, long before its environment
+// has been read: reading it may take longer than such a process lives, since it
+// waits for one that is forking. A stopped one can be read at leisure, and is
+// let go on if it turns out not to belong.
+//
+// That is done only to what is first seen in this very pass and very likely
+// belongs: it descends from a member, or is in a Unix session (setsid(2)) all
+// of whose processes were members in the pass before; and it lives where
+// members live. What is decided later, and what is ended, is not touched by it.
+type hunt struct {
+	seize, release func(*proc.Ref)
+
+	reaper int             // number of the session's subreaper; 0: none, or it is dead
+	hosts  bool            // another session was started below it
+	unixes map[int]bool    // Unix sessions: all in reach are members
+	groups map[string]bool // control groups of members
+	chased int             // last number given before the last listing
+}
+
+// SeizeBy has seize called for each process that very likely is a member, as
+// soon as it is seen, and release for those that turn out to be none; both with
+// a reference that is verified. A nil seize ends that. The functions signal the
+// process, and do not keep the reference after release.
+func (f *Finder) SeizeBy(seize, release func(*proc.Ref)) {
+	f.hunt = hunt{seize: seize, release: release}
+}
+
+// beginHunt draws from the pass before who very likely is a member.
+func (f *Finder) beginHunt() {
+	h := &f.hunt
+	if h.seize == nil {
+		return
+	}
+	h.unixes, h.groups, h.reaper = map[int]bool{}, map[string]bool{}, 0
+	for _, r := range f.records {
+		if r.Far || r.Kernel || r.Denied {
+			continue
+		}
+		others, met := h.unixes[r.SID]
+		h.unixes[r.SID] = r.Known != 0 && (others || !met)
+		if r.Known != 0 {
+			h.groups[r.Cgroup] = true
+		}
+	}
+	if id := f.t.Entry.Subreaper; !id.IsZero() && f.records[id.PID] != nil && f.records[id.PID].ID == id {
+		h.reaper = id.PID
+		h.groups[f.records[id.PID].Cgroup] = true
+	}
+	h.hosts = f.class.t != nil && f.class.hostsOther()
+}
+
+// pursue seizes a process that was just read, if it very likely is a member.
+func (f *Finder) pursue(r *record) {
+	h := &f.hunt
+	if h.seize == nil || r.held == nil || !f.likely(r) || r.held.Signal(0) != nil {
+		return
+	}
+	r.seized = true
+	h.seize(r.held)
+}
+
+func (f *Finder) likely(r *record) bool {
+	h := &f.hunt
+	if r.Far || r.Dead || r.Kernel || r.Denied || r.Hidden || h.hosts || !h.groups[r.Cgroup] || f.isSelf(r) {
+		return false
+	}
+	if r.Audit != session.NoAudit && !session.SameAudit(r.Audit, f.t.Entry.Audit) {
+		return false
+	}
+	if h.unixes[r.SID] || h.reaper != 0 && r.PPID == h.reaper {
+		return true
+	}
+	parent := f.parentOf(r)
+	return parent != nil && (parent.Known != 0 || parent.seized) && parent.ID.MayBeParentOf(r.ID)
+}
+
+// letFree gives up a reference whose process may have been seized.
+func (f *Finder) letFree(r *record, ref *proc.Ref) {
+	if r.seized {
+		r.seized = false
+		f.hunt.release(ref)
+	}
+	_ = ref.Close()
+}
+
+// chaseRounds bounds the listings of one chase.
+const chaseRounds = 64
+
+// slack is how far behind the last number given a chase looks: a child is
+// visible some time after it has got its number (see Finder).
+const slack = 64
+
+// chase looks at those that came since the last listing, again and again until
+// nobody new did: who is seized has no more children.
+func (f *Finder) chase(ctx context.Context) error {
+	if f.hunt.seize == nil {
+		return nil
+	}
+	for range chaseRounds {
+		last, err := f.fs.LastPID()
+		if err != nil {
+			return fmt.Errorf("find members: %w", err)
+		}
+		known, from := len(f.order), max(0, f.hunt.chased-slack)
+		if last < f.hunt.chased {
+			from = 0 // the numbers have wrapped
+		}
+		f.hunt.chased = last
+		f.newer = f.newer[:0]
+		if err := f.fs.Entries(from, f.gather); err != nil {
+			return fmt.Errorf("find members: %w", err)
+		}
+		if err := f.visitNewer(); err != nil {
+			return err
+		}
+		if len(f.order) == known || ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// visitNewer reads those of the listing that were not read in this pass.
+func (f *Finder) visitNewer() error {
+	for _, e := range f.newer {
+		if r := f.records[e.pid]; r != nil && r.pass == f.pass && r.inode == e.inode {
+			continue
+		}
+		if err := f.visitEntry(e.pid, e.inode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
