@@ -48,9 +48,29 @@ func (l *looker) Look(ctx context.Context) (reap.Look, error) {
 		return reap.Look{}, err
 	}
 	find := l.target.finder.Full
-	if l.first() {
+	if !l.began && l.listed() {
+		// Who is in there is asked to go without waiting for a look at the
+		// whole machine.
 		find = l.target.finder.Listed
 	}
+	l.began = true
+	return l.look(ctx, find)
+}
+
+// LookIn implements reap.Insider.
+func (l *looker) LookIn(ctx context.Context) (look reap.Look, ok bool, err error) {
+	if !l.listed() {
+		return look, false, nil
+	}
+	if err := l.setOthers(); err != nil {
+		return look, false, err
+	}
+	look, err = l.look(ctx, l.target.finder.Listed)
+	return look, true, err
+}
+
+// look makes a plan of what a pass finds.
+func (l *looker) look(ctx context.Context, find func(context.Context) (member.Pass, error)) (reap.Look, error) {
 	pass, err := find(ctx)
 	l.decide(pass)
 	refs := make(map[session.ProcID]*proc.Ref, len(pass.Findings))
@@ -72,14 +92,10 @@ func (l *looker) Look(ctx context.Context) (reap.Look, error) {
 	return look, err
 }
 
-// first reports once whether a look at the login's control group alone comes
-// first: who is in there is asked to go without waiting for a look at the whole
-// machine. What a rule keeps shows in the tree, and that is seen by the latter.
-func (l *looker) first() bool {
-	listed := !l.began && l.target.group != nil && len(l.target.rules) == 0
-	l.began = true
-	return listed
-}
+// listed reports whether a look at the login's control group alone tells whom
+// of those in it to end. What a rule keeps shows in the tree, most of which is
+// outside.
+func (l *looker) listed() bool { return l.target.group != nil && len(l.target.rules) == 0 }
 
 // survey makes a plan that nobody will carry out: one look, without references.
 func (l *looker) survey(ctx context.Context) error {
@@ -163,13 +179,12 @@ func (l *looker) inBound(ref *proc.Ref) error {
 	if l.target.euid != 0 {
 		return nil // kill(2) is the bound: it lets a user reach his own processes only
 	}
-	uid, err := l.target.fs.UID(ref.ID().PID)
-	if err == nil && uid != b.UID && l.target.login != "" {
-		var in bool
-		if in, err = l.target.inScope(ref.ID().PID); in {
+	if l.target.login != "" { // asked first: it is the cheaper question, and most are
+		if in, err := l.target.inScope(ref.ID().PID); err == nil && in {
 			return nil
 		}
 	}
+	uid, err := l.target.fs.UID(ref.ID().PID)
 	if err != nil {
 		if errors.Is(err, proc.ErrGone) {
 			return nil // the signal will find nobody

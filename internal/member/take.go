@@ -144,8 +144,13 @@ func (f *Finder) take(ctx context.Context, from int) {
 }
 
 // adopt takes the reference behind which r was read, and reads the one thing
-// that a first read guesses: the real uid.
+// that a first read guesses: the real uid, which does not count in a login's
+// scope.
 func (f *Finder) adopt(r *record) {
+	if f.t.Login && Within(r.Cgroup, f.t.Entry.Scope) {
+		r.ref, r.held, r.refError = r.held, nil, nil
+		return
+	}
 	if err := f.readUID(r, true); err != nil {
 		r.Dead = errors.Is(err, proc.ErrGone)
 		f.failed(r.ID.PID, err)

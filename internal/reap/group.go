@@ -15,29 +15,94 @@ const seizePatience = 200 * time.Millisecond
 // seizeGroup takes the group out of the race: it is killed if nobody in it is
 // to be spared, else frozen until thawGroup. If neither can be, its processes
 // are swept like all others.
-func (r *run) seizeGroup() {
+func (r *run) seizeGroup() error {
 	if r.group == nil {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, seizePatience)
 	defer cancel()
 	if !r.alone {
-		err := r.group.Freeze(ctx)
-		// Who does not stop in time is frozen when it leaves the kernel.
-		r.frozen = err == nil || ctx.Err() != nil
-		r.tell(Event{Kind: KindGroup, Signal: "FREEZE", Err: err})
-		return
+		return r.freezeGroup(ctx)
 	}
 	err := r.group.Kill(ctx)
 	r.tell(Event{Kind: KindGroup, Signal: "KILL", Err: err})
 	if err != nil && ctx.Err() == nil {
-		return
+		return nil
 	}
 	for _, p := range r.order {
 		if p.in && p.waitedFor() && !p.killed {
 			p.signals = append(p.signals, "KILL") // and another one if it does not die of this
 		}
 	}
+	return nil
+}
+
+// Insider is a Looker that can look at the Group alone, which costs the same
+// however many others there are. ok is false where that does not tell who in
+// it is to be spared.
+type Insider interface {
+	LookIn(ctx context.Context) (look Look, ok bool, err error)
+}
+
+// freezeGroup freezes the group, and if the Looker can look into it, kills whom
+// it finds there before anybody else is looked at.
+func (r *run) freezeGroup(ctx context.Context) error {
+	insider, ok := r.looker.(Insider)
+	if ok {
+		// From the moment that the kernel is told to freeze a group nobody in it
+		// begins a fork: copy_process fails with a restart as long as that is
+		// pending. Who is born in a fork under way runs no more, and the list is
+		// read again when the others are dead. So nobody has to be waited for.
+		told, cancel := context.WithCancel(ctx)
+		cancel()
+		ctx = told
+	}
+	err := r.group.Freeze(ctx)
+	// Who does not stop in time is frozen when it leaves the kernel.
+	r.frozen = err == nil || ctx.Err() != nil
+	if r.frozen && ok {
+		err = nil
+	}
+	r.tell(Event{Kind: KindGroup, Signal: "FREEZE", Err: err})
+	if !r.frozen || !ok {
+		return nil
+	}
+	return r.cull(insider)
+}
+
+// cull kills who is in the frozen group and not to be spared, until a look into
+// it finds nobody else, and thaws it then. What does not come to an end is left
+// frozen to the sweep.
+func (r *run) cull(insider Insider) error {
+	until := time.Now().Add(seizePatience)
+	r.killFrozen()
+	for {
+		fresh, _, listed, err := r.lookBy(insider.LookIn)
+		if err != nil || !listed {
+			return err
+		}
+		r.killFrozen()
+		if err := r.awaitAll(r.dyingIn, until); err != nil {
+			return err
+		}
+		if r.dyingIn() > 0 || !time.Now().Before(until) {
+			return nil
+		}
+		if len(fresh) == 0 {
+			r.thawGroup()
+			return nil
+		}
+	}
+}
+
+// dyingIn counts who was killed in the group and lives.
+func (r *run) dyingIn() (n int) {
+	for _, p := range r.order {
+		if p.in && p.killed && p.waitedFor() && p.denied == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // killFrozen kills who is in the frozen group and known. They cannot breed, so

@@ -40,7 +40,7 @@ func newFlock(t *testing.T) *flock {
 		skip(t, err.Error())
 	}
 	f := &flock{t: t, refs: map[session.ProcID]*proc.Ref{}}
-	probe, err := tree.Make(fmt.Sprintf("/xexit-reap-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-")))
+	probe, err := tree.Make(fmt.Sprintf("/xexit-reap-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())))
 	if err != nil {
 		skip(t, err.Error())
 	}
@@ -270,3 +270,65 @@ func TestGroupIsThawedWhenCutShort(t *testing.T) {
 		t.Errorf("left frozen: %q, %v", text, err)
 	}
 }
+
+// Who can be looked at alone is dead before anybody else is looked at, however
+// fast it breeds, and who is spared goes on at once.
+func TestFrozenAreCulled(t *testing.T) {
+	f := newFlock(t)
+	f.spared = f.add(`echo; exec sleep 1000`)
+	f.add(breeder)
+	f.add(stubborn)
+	var course []string
+	rep, err := Run(hangGuard(t), f.fs, culled{f, &course}, anyone, Options{
+		Grace: 50 * time.Millisecond, Force: hang, Group: f,
+		Events: func(e Event) {
+			if e.Kind == KindGroup {
+				course = append(course, e.Signal)
+			}
+		},
+	})
+	if err != nil || !rep.Verified {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	freeze, thaw := slices.Index(course, "FREEZE"), slices.Index(course, "THAW")
+	if freeze < 0 || thaw < freeze || slices.Contains(course[freeze:thaw], "everybody") || !slices.Contains(course[freeze:thaw], "inside") {
+		t.Errorf("course %v", course)
+	}
+	if pids, err := f.PIDs(); err != nil || !slices.Equal(pids, []int{f.spared}) {
+		t.Errorf("left in the group: %v, %v; want %d", pids, err, f.spared)
+	}
+}
+
+// culled is a flock that can be looked into apart from everybody else, and
+// notes which of the two is done.
+type culled struct {
+	*flock
+	course *[]string
+}
+
+func (c culled) Look(ctx context.Context) (Look, error) {
+	*c.course = append(*c.course, "everybody")
+	return c.flock.Look(ctx)
+}
+
+func (c culled) LookIn(ctx context.Context) (Look, bool, error) {
+	*c.course = append(*c.course, "inside")
+	look, err := c.flock.Look(ctx)
+	return look, true, err
+}
+
+// Where a look into the group does not tell whom to spare, it stays frozen
+// until everybody has been looked at.
+func TestFrozenWithoutALookInside(t *testing.T) {
+	f := newFlock(t)
+	f.spared = f.add(`echo; exec sleep 1000`)
+	f.add(stubborn)
+	rep, err := Run(hangGuard(t), f.fs, blindInside{f}, anyone, Options{Force: hang, Group: f})
+	if err != nil || !rep.Verified || !slices.Contains(f.done, "freeze") {
+		t.Errorf("%+v, %v, %v", rep, err, f.done)
+	}
+}
+
+type blindInside struct{ *flock }
+
+func (blindInside) LookIn(context.Context) (Look, bool, error) { return Look{}, false, nil }

@@ -18,8 +18,9 @@
 //
 // Where a control group holds those that are to be ended, they cannot breed
 // faster than they die: with nobody else in it it is killed as one, otherwise
-// frozen from the look until all have been sent KILL. What has left the group
-// is swept as above.
+// frozen, looked into and killed one by one before anybody else is looked at.
+// What has left the group is swept as above. In a sweep a Looker that can
+// (Seizer) has each stopped the moment that it is seen.
 //
 // Every signal goes through a pidfd, so that it cannot reach a process that
 // was given the number of a dead one. Who is dead is learnt from the pidfd

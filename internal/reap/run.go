@@ -104,7 +104,9 @@ func (r *run) polite() (bool, error) {
 func (r *run) forced() (bool, error) {
 	r.lookUntil = r.forceEnd.Add(lookExtra)
 	for {
-		r.seizeGroup()
+		if err := r.seizeGroup(); err != nil {
+			return false, err
+		}
 		if err := r.sweep(); err != nil {
 			return false, err
 		}
@@ -118,7 +120,7 @@ func (r *run) forced() (bool, error) {
 			if killed == 0 {
 				return false, nil
 			}
-			return false, r.awaitAll(now.Add(lastWait))
+			return false, r.awaitAll(r.mortal, now.Add(lastWait))
 		}
 		var err error
 		if r.mortal() == 0 {
@@ -163,8 +165,17 @@ func (r *run) sweep() error {
 // look makes a pass and takes on who is new: watched, within the bound, and
 // not dead already. The error is fatal; that of the Looker is kept.
 func (r *run) look() (fresh []*process, clean bool, err error) {
+	fresh, clean, _, err = r.lookBy(func(ctx context.Context) (Look, bool, error) {
+		look, err := r.looker.Look(ctx)
+		return look, true, err
+	})
+	return fresh, clean, err
+}
+
+// lookBy is look by another pass; ok is what that says.
+func (r *run) lookBy(pass func(context.Context) (Look, bool, error)) (fresh []*process, clean, ok bool, err error) {
 	if err := r.ctx.Err(); err != nil {
-		return nil, false, err
+		return nil, false, false, err
 	}
 	r.tell(Event{Kind: KindLook, Alive: r.alive()})
 	r.looks++
@@ -174,7 +185,7 @@ func (r *run) look() (fresh []*process, clean bool, err error) {
 	numbers := r.wrap.during(func() {
 		ctx, cancel := context.WithDeadline(r.ctx, r.lookUntil)
 		defer cancel()
-		found, err = r.looker.Look(ctx)
+		found, ok, err = pass(ctx)
 	})
 	r.lookEnd = time.Now()
 	r.lookCost = r.lookEnd.Sub(begin)
@@ -183,12 +194,12 @@ func (r *run) look() (fresh []*process, clean bool, err error) {
 	}
 	if err := r.ctx.Err(); err != nil {
 		r.settle()
-		return nil, false, err
+		return nil, false, ok, err
 	}
 	fresh, err = r.take(found.End)
 	r.settle()
 	if err != nil {
-		return nil, false, err
+		return nil, false, ok, err
 	}
 	r.alone = found.Alone && r.lookErr == nil
 
@@ -206,7 +217,7 @@ func (r *run) look() (fresh []*process, clean bool, err error) {
 	if len(fresh) > 0 || numbers.births {
 		r.idle = 0
 	}
-	return fresh, clean, nil
+	return fresh, clean, ok, nil
 }
 
 // take takes on those of a look that are new.
@@ -263,10 +274,10 @@ func (r *run) await(count func() int, until time.Time, again bool) error {
 	return nil
 }
 
-// awaitAll sleeps until nobody is left who may be signalled, or until is over.
-func (r *run) awaitAll(until time.Time) error {
-	for r.mortal() > 0 && time.Now().Before(until) {
-		if err := r.await(r.mortal, until, false); err != nil {
+// awaitAll sleeps until nobody that count counts is left, or until is over.
+func (r *run) awaitAll(count func() int, until time.Time) error {
+	for count() > 0 && time.Now().Before(until) {
+		if err := r.await(count, until, false); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ func RunAll(stage string, ways []Way, enders []Ender, arenas int, tell func(Cell
 			cells = append(cells, Cell{Way: w, Ender: e})
 		}
 	}
-	var mu sync.Mutex
+	var mu, bomb sync.Mutex
 	var failed error
 	var running sync.WaitGroup
 	for _, kill := range []bool{false, true} {
@@ -45,7 +45,7 @@ func RunAll(stage string, ways []Way, enders []Ender, arenas int, tell func(Cell
 			running.Add(1)
 			go func() {
 				defer running.Done()
-				if err := work(stage, kill, queue, func(c Cell) { mu.Lock(); defer mu.Unlock(); tell(c) }); err != nil {
+				if err := work(stage, kill, queue, &bomb, func(c Cell) { mu.Lock(); defer mu.Unlock(); tell(c) }); err != nil {
 					mu.Lock()
 					defer mu.Unlock()
 					failed = err
@@ -58,8 +58,9 @@ func RunAll(stage string, ways []Way, enders []Ender, arenas int, tell func(Cell
 }
 
 // work runs cells in a container, and in a new one after one that failed: what
-// it left is not known.
-func work(stage string, kill bool, queue <-chan *Cell, tell func(Cell)) error {
+// it left is not known. Bombs go off one at a time: together they would show
+// what the machine can bear.
+func work(stage string, kill bool, queue <-chan *Cell, bomb *sync.Mutex, tell func(Cell)) error {
 	var a *Arena
 	for c := range queue {
 		if a == nil {
@@ -68,7 +69,13 @@ func work(stage string, kill bool, queue <-chan *Cell, tell func(Cell)) error {
 				return err
 			}
 		}
+		if c.Way.Bomb {
+			bomb.Lock()
+		}
 		c.Outcome, c.Err = a.Run(c.Way, c.Ender)
+		if c.Way.Bomb {
+			bomb.Unlock()
+		}
 		c.judge()
 		tell(*c)
 		if c.Err != nil {

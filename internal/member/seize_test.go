@@ -1,0 +1,61 @@
+package member
+
+import (
+	"slices"
+	"testing"
+
+	"xexit/internal/proc"
+	"xexit/internal/proc/proctest"
+	"xexit/internal/session"
+)
+
+// Whoever very likely is a member is told of as soon as it is seen, and let go
+// if something that is read later speaks for another session.
+func TestSeize(t *testing.T) {
+	fs := openProc(t)
+	tree := proctest.Start(t, proctest.Spec{Name: "reaper", UID: spawnUID(), Subreaper: true, Below: []proctest.Spec{
+		{Name: "old"},
+		{Name: "parent", Below: []proctest.Spec{{Name: "child"}, {Name: "orphan", Orphan: true}, {Name: "nested", Env: []string{session.MarkerName + "=" + string(sessionB)}}}},
+	}}, proctest.Spec{Name: "outsider", UID: spawnUID()})
+	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
+	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
+	target.Bound.Subreaper = target.Entry.Subreaper
+	f := newFinder(t, fs, target)
+
+	var seized, released []int
+	hunt := func() {
+		f.SeizeBy(func(ref *proc.Ref) { seized = append(seized, ref.ID().PID) },
+			func(ref *proc.Ref) { released = append(released, ref.ID().PID) })
+	}
+	// Nothing is known in the first pass: who is found to belong is told of then.
+	hunt()
+	fullPass(t, f)
+	if !slices.Contains(seized, tree.PID("old")) || slices.Contains(seized, tree.PID("nested")) || len(released) > 0 {
+		t.Errorf("first pass: %v seized, %v released", seized, released)
+	}
+	// Everybody but one is forgotten, as if born since.
+	for pid := range f.records {
+		if pid != tree.PID("old") && pid != tree.PID("reaper") {
+			delete(f.records, pid)
+		}
+	}
+	seized = nil
+	pass := fullPass(t, f)
+	for _, name := range []string{"parent", "child", "orphan", "nested"} {
+		if !slices.Contains(seized, tree.PID(name)) {
+			t.Errorf("%s was not seized: %v", name, seized)
+		}
+		got, _ := findingOf(pass, tree.PID(name))
+		if let := slices.Contains(released, tree.PID(name)); let == got.Member || let != (name == "nested") {
+			t.Errorf("%s: released %v, %+v", name, let, got)
+		}
+	}
+	if slices.Contains(seized, tree.PID("outsider")) || slices.Contains(seized, tree.PID("reaper")) {
+		t.Errorf("seized %v", seized)
+	}
+	seized = nil
+	f.SeizeBy(nil, nil)
+	if fullPass(t, f); len(seized) > 0 {
+		t.Errorf("still seizing: %v", seized)
+	}
+}
