@@ -47,6 +47,18 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		f.seen(r)
 		return nil
 	}
+	if !listed && f.elsewhere(owner) {
+		f.strangers = append(f.strangers, stranger{entry: entry{pid, inode}, record: r, ours: true})
+		return nil
+	}
+	f.visitNear(r, pid, inode, owner)
+	return nil
+}
+
+// visitNear reads one that may be in our reach. r is what is known of it, nil if
+// nothing is.
+func (f *Finder) visitNear(r *record, pid int, inode uint64, owner uint32) {
+	_, listed := f.scope[pid]
 	if r == nil {
 		r = &record{}
 	}
@@ -56,7 +68,7 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		} else {
 			f.failed(pid, err)
 		}
-		return nil
+		return
 	}
 	if r.ID != r.stat.ID() {
 		*r = record{stat: r.stat, held: r.held}
@@ -68,11 +80,10 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 	f.records[pid] = r
 	if err := f.place(r); err != nil {
 		f.failed(pid, err)
-		return nil
+		return
 	}
 	f.seen(r)
 	f.pursue(r)
-	return nil
 }
 
 // place reads on, as far as the process is in our reach.

@@ -8,11 +8,13 @@ import (
 )
 
 // stranger is a process that we may not signal, on its first sight: it lies
-// outside the bound, and only its place in the tree is of interest. On a
-// machine with many users most processes are strangers, and reading them is
-// most of a first pass: two readers share it.
+// outside the bound, and only its place in the tree is of interest. To root, who
+// may signal all, others' processes outside of the login's scope are strangers.
+// On a machine with many users most processes are, and reading them is most of a
+// first pass: two readers share it.
 type stranger struct {
 	entry
+	ours   bool      // to signal
 	record *record // what is known by that number, nil if nothing
 	stat   proc.Stat
 	owner  uint32
@@ -74,16 +76,28 @@ func (f *Finder) readEach(fs *proc.FS, list []stranger) {
 	}
 }
 
+// elsewhere: whose process runs with that effective uid, outside of the login's
+// scope, is no user's of the login, unless he has its audit id. A set-user-id
+// program of root's may be anybody's.
+func (f *Finder) elsewhere(owner uint32) bool {
+	return f.t.Login && f.t.Entry.Audit != session.NoAudit && owner != 0 && !f.t.Bound.hasUID(owner)
+}
+
 // readStray reads what ties a stranger to the session's login. Where that says
-// nothing of this session, a third of the work is saved.
+// nothing of this session, a third of the work is saved: of who was there before
+// the session only root's worker is told by it (isFirstOfLogin).
 func (f *Finder) readStray(fs *proc.FS, s *stranger) {
 	e := &f.t.Entry
-	since := !f.t.Login && s.stat.Start >= e.Start && !s.stat.Kernel()
-	if !e.OwnsLogin && !(since && e.Audit != session.NoAudit) && !(since && e.Scope != "") {
+	since := !f.t.Login && s.stat.Start >= e.Start && (e.Audit != session.NoAudit || e.Scope != "")
+	worker := e.OwnsLogin && s.owner == 0
+	if s.stat.Kernel() || !s.ours && !since && !worker {
 		return
 	}
 	if audit, err := fs.Audit(s.pid); err == nil {
 		s.audit = audit
+	} else if s.ours {
+		s.err = err
+		return
 	}
 	if s.audit == session.NoAudit && since && e.Scope != "" {
 		group, err := fs.CgroupBytes(s.pid)
@@ -101,13 +115,17 @@ func (f *Finder) meet(s *stranger) {
 		return
 	}
 	r := s.record
+	if s.ours && session.SameAudit(s.audit, f.t.Entry.Audit) {
+		f.visitNear(r, s.pid, s.inode, s.owner)
+		return
+	}
 	if r == nil || r.ID != s.stat.ID() {
 		r = &record{}
 	}
 	r.stat = s.stat
 	r.copyStat()
 	r.exact = r.exact && r.owner == s.owner
-	r.inode, r.owner, r.Denied = s.inode, s.owner, true
+	r.inode, r.owner, r.Denied = s.inode, s.owner, !s.ours
 	r.UID, r.UIDKnown = s.owner, true
 	r.keepAway(s.audit)
 	if s.scoped {
