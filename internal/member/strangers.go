@@ -14,7 +14,7 @@ import (
 // first pass: two readers share it.
 type stranger struct {
 	entry
-	ours   bool      // to signal
+	ours   bool    // to signal
 	record *record // what is known by that number, nil if nothing
 	stat   proc.Stat
 	owner  uint32
