@@ -93,7 +93,7 @@ var table = map[string]row{
 	"internal/login": {imports: []string{"internal/session"}, deny: pure},
 	"internal/daemon": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/member", "internal/config", "internal/history",
-		"internal/cgroup", "internal/logindefs", "internal/login", "internal/logind", "internal/pamlogin",
+		"internal/cgroup", "internal/logindefs", "internal/login", "internal/logind", "internal/logins",
 		"internal/ipc", "internal/conflict", "internal/doctor",
 	}},
 	"internal/demo": {

@@ -2,6 +2,7 @@ package member
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 
 	"xexit/internal/session"
@@ -24,6 +25,9 @@ func Classify(t *Target, s *Snapshot) []Finding {
 }
 
 func vetoesFor(t *Target) []veto {
+	if t.Login && strings.HasPrefix(t.Entry.Scope, hookGroups) {
+		return hookedVetoes()
+	}
 	if t.Login {
 		return loginVetoes()
 	}

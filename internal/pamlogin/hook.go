@@ -57,7 +57,9 @@ func (h *hook) open(service, user string) error {
 		return fmt.Errorf("look at the PAM worker: %w", err)
 	}
 	if id := h.loginOf(group); id != "" {
-		return h.reopen(id)
+		if known, err := h.reopen(id); known || err != nil {
+			return err
+		}
 	}
 	if known, err := h.knownToLogind(group); known || err != nil {
 		return err
@@ -91,15 +93,48 @@ func (h *hook) loginOf(group string) string {
 }
 
 // reopen: the worker is in a login already. If it leads that one it has opened
-// a second PAM session; else it was started in the login of somebody and
-// belongs to that, as with logind.
-func (h *hook) reopen(id string) error {
+// a second PAM session. If somebody in it has started it, it belongs to that,
+// as with logind. A daemon that was restarted from it opens logins of their own.
+func (h *hook) reopen(id string) (known bool, err error) {
 	l, err := member.ReadLogin(os.DirFS(h.root), id)
-	if err != nil || l.Leader != h.worker || l.State == "active" {
-		return ignoreMissing(err)
+	if err != nil {
+		return false, ignoreMissing(err)
 	}
-	l.State = "active"
-	return save(h.root, l)
+	if l.Leader != h.worker {
+		return h.startedIn(l)
+	}
+	if l.State != "active" {
+		l.State = "active"
+		err = save(h.root, l)
+	}
+	return true, err
+}
+
+// startedIn reports whether there is somebody of the login above the worker:
+// its leader, or a process that is not root's. Above a daemon there is init.
+func (h *hook) startedIn(l member.Login) (bool, error) {
+	for pid := h.worker; ; {
+		stat, err := h.proc.Stat(pid)
+		if errors.Is(err, proc.ErrGone) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if pid = stat.PPID; pid == l.Leader {
+			return true, nil
+		}
+		if pid <= 1 {
+			return false, nil
+		}
+		uid, err := h.proc.UID(pid)
+		if err != nil && !errors.Is(err, proc.ErrGone) {
+			return false, err
+		}
+		if err == nil && uid != 0 {
+			return true, nil
+		}
+	}
 }
 
 // knownToLogind: logind runs, or it does not and has this one all the same

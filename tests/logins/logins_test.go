@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 // TestLogind: the PAM hook is configured, and keeps out of it.
 func TestLogind(t *testing.T) {
 	r := boot(t)
+	r.root("sed -i '/pam_loginuid/a session optional pam_exec.so quiet /usr/bin/xexit pam-session' /etc/pam.d/sshd") // before logind has it, too
 	suite(r, member.IsLogindID)
 	r.conflicts("")
 	r.logindRestarts()
@@ -38,6 +40,8 @@ func TestHook(t *testing.T) {
 	r.conflicts("note logind.none")
 	r.passing()
 	r.ended()
+	r.restarted()
+	r.daemonEnds()
 	r.broken()
 	if list, err := r.all[0].List(); err != nil || len(list) != 0 {
 		t.Errorf("logind has logins: %+v, %v", list, err)
@@ -70,6 +74,7 @@ func suite(r *rig, ours func(string) bool) {
 	r.severalAtOnce()
 	r.leaderKilled()
 	r.withoutAudit(ours)
+	r.console()
 
 	// Another watcher begins where the first one left.
 	r.unwatch()
@@ -122,7 +127,7 @@ func (r *rig) severalAtOnce() {
 	results := make(chan result, several)
 	for i := range several {
 		go func() {
-			o, err := r.open(fmt.Sprintf("one%d", i), []string{"alice", "bob"}[i%2])
+			o, err := r.open(fmt.Sprintf("one%d", i), []string{"alice", "bob"}[i%2], "22")
 			results <- result{o, err}
 		}()
 	}
@@ -274,6 +279,33 @@ func (r *rig) passing() {
 	o.gone()
 }
 
+// console: login(1) on a terminal.
+func (r *rig) console() {
+	_, err := r.m.Spawn(machine.RootSocket, "", agent.Request{
+		Argv: []string{"sh", "-c", "sleep 1000000 | script -qc 'login -f bob' /dev/null"}, Env: machine.RootEnv(), UID: -1, NewSession: true,
+	})
+	r.must(err)
+	var l member.Login
+	r.await("somebody logs in at a terminal", "", func() bool {
+		list, _ := r.all.List()
+		i := slices.IndexFunc(list, func(l member.Login) bool { return l.Service == "login" && l.State != "closing" })
+		if i >= 0 {
+			l = list[i]
+		}
+		return i >= 0
+	})
+	if l.UID != uint32(machine.Users["bob"]) || l.Type != "tty" || !strings.HasPrefix(l.TTY, "pts/") || l.Remote || l.Display != "" || l.Cgroup == "" {
+		r.Errorf("%+v", l)
+	}
+	o := &opened{r: r, id: l.ID, cgroup: l.Cgroup}
+	r.must(machine.Until("its control group is made", func() (bool, error) { // logind tells of it before
+		text, _ := os.ReadFile(r.tree.Directory(l.Cgroup) + "/cgroup.procs")
+		return len(text) > 0, nil
+	}))
+	o.wipe()
+	o.gone()
+}
+
 // conflicts compares what is found to be in the way with what is.
 func (r *rig) conflicts(want string) {
 	r.Helper()
@@ -315,6 +347,68 @@ func (r *rig) ended() {
 	}
 	other.wipe()
 	other.gone()
+}
+
+// restarted: a service that somebody restarts from his login stays in that, and
+// is not ended with it; who logs in by the service has a login of his own.
+func (r *rig) restarted() {
+	admin := r.login("admin", "alice")
+	got, err := r.m.Run(admin.Socket, agent.Request{Argv: []string{"sudo", "-n", "setsid", "/usr/sbin/sshd", "-p", "2222", "-o", "PidFile=/run/sshd-again.pid"}, UID: -1})
+	if r.must(err); got.Status != 0 {
+		r.Fatalf("sshd: %+v", got)
+	}
+	r.must(r.m.WaitFile("/run/sshd-again.pid"))
+	guest, err := r.open("guest", "bob", "2222")
+	r.must(err)
+	r.await("who comes by that has a login", guest.id, guest.live)
+	if guest.id == admin.id {
+		r.Fatalf("it is %s's", admin.User)
+	}
+	own, err := r.open("own", "alice", "2222")
+	r.must(err)
+	r.await("who comes by that has a login", own.id, own.live)
+	r.root("xexit end --session " + admin.id)
+	if admin.leftover.Alive() {
+		r.Error("what the admin left lives")
+	}
+	last, err := r.open("last", "bob", "2222")
+	if err != nil {
+		r.Errorf("the service did not live through the end of the login that it was restarted from: %v", err)
+		return
+	}
+	r.await("who comes by that has a login", last.id, last.live)
+	for _, o := range []*opened{guest, own, last} {
+		if !o.live() || !o.leftover.Alive() {
+			r.Errorf("login %s of %s: %q", o.id, o.User, o.state())
+		}
+		o.wipe()
+		o.gone()
+	}
+	admin.wipe()
+	admin.gone()
+}
+
+// daemonEnds: the daemon hears of logins from the hook, and ends what they
+// leave, and no more.
+func (r *rig) daemonEnds() {
+	r.unwatch() // the daemon's source removes what is over
+	early := r.login("took-on", "alice")
+	r.must(os.WriteFile(r.m.Path("/run/scenario/daemon.toml"), []byte("grace = \"500ms\"\n[daemon]\ntypes = [\"ssh\"]\n"), 0o644))
+	r.root("systemd-run -q --unit=the-daemon -p Type=notify xexit daemon --config /run/scenario/daemon.toml")
+	late, stays := r.login("took-on-later", "alice"), r.login("stays", "alice")
+	for _, o := range []*opened{early, late} {
+		r.must(o.Leader.Signal(9))
+		if !o.leftover.Gone(machine.Guard) {
+			r.Fatalf("hang guard: what login %s left lives: %s", o.id, r.root("journalctl -u the-daemon --no-pager -n 50"))
+		}
+		r.must(machine.Until("login "+o.id+" is no more", func() (bool, error) { return o.state() == "", nil }))
+	}
+	if !stays.live() || !stays.leftover.Alive() {
+		r.Errorf("another login of the user's: %q", stays.state())
+	}
+	stays.wipe()
+	r.must(machine.Until("login "+stays.id+" is no more", func() (bool, error) { return stays.state() == "", nil }))
+	r.root("systemctl stop the-daemon")
 }
 
 // broken: a hook that cannot do its work keeps nobody out, and says so.

@@ -159,13 +159,14 @@ func (r *rig) await(what, id string, holds func() bool) {
 // login he is, the kernel says.
 func (r *rig) login(name, user string) *opened {
 	r.Helper()
-	o, err := r.open(name, user)
+	o, err := r.open(name, user, "22")
 	r.must(err)
 	return o
 }
 
-func (r *rig) open(name, user string) (*opened, error) {
-	s, err := r.m.SSHPlain(name, user)
+// open is login by the sshd at a port.
+func (r *rig) open(name, user, port string) (*opened, error) {
+	s, err := r.m.SSHAt(port, name, user)
 	if err != nil {
 		return nil, err
 	}

@@ -137,13 +137,18 @@ const agentService = "xexit-test.service"
 // SSHPlain logs a user in by ssh, through PAM and logind, and returns when the
 // session's first program runs: an agent, whose parent is sshd.
 func (m *Machine) SSHPlain(name, user string, env ...string) (*Session, error) {
+	return m.SSHAt("22", name, user, env...)
+}
+
+// SSHAt is SSHPlain by the sshd at another port.
+func (m *Machine) SSHAt(port, name, user string, env ...string) (*Session, error) {
 	first := "exec " + Program + " agent " + socketOf(name)
 	if len(env) > 0 {
 		first = "exec env " + strings.Join(env, " ") + " " + Program + " agent " + socketOf(name)
 	}
 	if _, err := m.Spawn(RootSocket, "/run/scenario/"+name+".ssh.log", agent.Request{
 		Argv: []string{
-			"ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "StrictHostKeyChecking=no",
+			"ssh", "-F", "none", "-p", port, "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "StrictHostKeyChecking=no",
 			"-o", "UserKnownHostsFile=/dev/null", user + "@127.0.0.1", first + " 2>>$HOME/.xsession-errors",
 		},
 		Env: RootEnv(), UID: -1, NewSession: true,
