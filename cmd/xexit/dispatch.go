@@ -63,6 +63,8 @@ func run(argv []string, w watcher.World) int {
 		return watcher.Watch(args, w)
 	case "session":
 		return watcher.Session(args, w)
+	case "pam-session":
+		w.Environ = pamEnviron()
 	}
 	switch {
 	case strings.HasPrefix(word, "-"):
@@ -102,6 +104,24 @@ func runMain(args []string, w watcher.World) int {
 	}
 	fmt.Fprintln(w.Stderr, "xexit:", err)
 	return exitFailed
+}
+
+// pamEnviron is what pam_exec(8) says. Before that there may be what a user
+// says (pam_env(8), user_readenv), also under the same names, of which the
+// runtime would keep the first. Nothing else of it comes near a process of
+// root's.
+func pamEnviron() (environ []string) {
+	text, _ := os.ReadFile("/proc/self/environ") // without it the hook has nothing to do
+	last := map[string]string{}
+	for entry := range strings.SplitSeq(string(text), "\x00") {
+		if name, _, ok := strings.Cut(entry, "="); ok && (strings.HasPrefix(name, "PAM_") || strings.HasPrefix(name, "XDG_")) {
+			last[name] = entry
+		}
+	}
+	for _, entry := range last {
+		environ = append(environ, entry)
+	}
+	return environ
 }
 
 func usage() string {

@@ -47,7 +47,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 		case history.AppendVerb:
 			return history.AppendMain(args[1:], env.Stdin)
 		case pamlogin.Verb:
-			return pamlogin.Main(args[1:], env.Environ)
+			return pamlogin.Main(args[1:])
 		case ending.EndLoginVerb:
 			return endLogin(ctx, env)
 		case displayd.WorkerVerb:

@@ -22,14 +22,20 @@ const patience = 5 * time.Second
 // Main is the PAM hook. Whatever happens, the login goes on: it returns 0,
 // and soon. What went wrong is in the system's log. args are those of
 // pam_exec(8)'s line: class=NAME.
-func Main(args, environ []string) int {
-	env := func(name string) string { return lookup(environ, name) }
+func Main(args []string) int {
+	// Not os.Environ: of a name that is there twice it has only the first.
+	environ, unread := os.ReadFile("/proc/self/environ")
+	env := func(name string) string { return lookup(string(environ), name) }
 	log := func(priority int, err error) {
 		text := fmt.Sprintf("%s for %s (%s): %v", env("PAM_TYPE"), env("PAM_USER"), env("PAM_SERVICE"), err)
 		_ = linux.SendDatagram("/dev/log", fmt.Appendf(nil, "<%d>xexit-pam[%d]: %s", authpriv|priority, os.Getpid(), strconv.QuoteToGraphic(text)))
 	}
 	// A user's own call, as some PAM stacks make it, changes nothing.
 	if os.Geteuid() != 0 {
+		return 0
+	}
+	if unread != nil {
+		log(warning, unread)
 		return 0
 	}
 	done := make(chan error, 1)
@@ -81,13 +87,17 @@ func (h *hook) main(args []string) (err error) {
 	return h.run()
 }
 
-func lookup(environ []string, name string) string {
-	for _, entry := range environ {
-		if value, ok := strings.CutPrefix(entry, name+"="); ok {
-			return value
+// lookup is getenv(3), but of a name that is there twice the last one counts:
+// pam_exec(8) appends its own to what a user may have put (pam_env(8),
+// user_readenv).
+func lookup(environ, name string) string {
+	value := ""
+	for entry := range strings.SplitSeq(environ, "\x00") {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = v
 		}
 	}
-	return ""
+	return value
 }
 
 // uidOf finds a user in passwd(5), or where a directory service has him by

@@ -90,6 +90,17 @@ func TestPassing(t *testing.T) {
 	}
 }
 
+// TestLookup: what PAM says counts, whatever a user has said before.
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	const environ = "PAM_USER=bob\x00PAM_SERVICE=su\x00XPAM_TTY=x\x00PAM_USER=alice\x00PAM_SERVICE=sshd\x00PAM_RHOST=\x00"
+	for name, want := range map[string]string{"PAM_USER": "alice", "PAM_SERVICE": "sshd", "PAM_RHOST": "", "PAM_TTY": "", "PAM": ""} {
+		if got := lookup(environ, name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestArguments(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"class"}, {"class="}, {"type=x11"}, {"class=a\nb"}, {"-h"}} {

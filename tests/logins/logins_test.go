@@ -40,6 +40,7 @@ func TestHook(t *testing.T) {
 	r.conflicts("note logind.none")
 	r.passing()
 	r.ended()
+	r.liar()
 	r.restarted()
 	r.daemonEnds()
 	r.broken()
@@ -347,6 +348,24 @@ func (r *rig) ended() {
 	}
 	other.wipe()
 	other.gone()
+}
+
+// liar: where the stack reads an environment of the user's (pam_env(8)) before
+// it calls the hook, he is still who he is.
+func (r *rig) liar() {
+	const line = "session optional pam_exec.so quiet /usr/bin/xexit pam-session"
+	r.root("cp /etc/pam.d/sshd /etc/pam.d/sshd.saved; sed -i s/pam-session/no-such-verb/ /etc/pam.d/common-session; echo '" + line + "' >>/etc/pam.d/sshd")
+	r.must(os.WriteFile(r.m.Path("/home/alice/.pam_environment"), []byte("PAM_USER DEFAULT=bob\nPAM_SERVICE DEFAULT=su\nPAM_TYPE DEFAULT=auth\n"+
+		"XDG_SESSION_CLASS DEFAULT=greeter\nXDG_SESSION_ID DEFAULT=1\nGODEBUG DEFAULT=inittrace=1\n"), 0o644))
+	o := r.login("liar", "alice")
+	r.await("it is there", o.id, o.live)
+	if env, err := os.ReadFile(r.m.Path(fmt.Sprintf("/proc/%d/environ", o.Leader.PID))); err != nil || !strings.Contains(string(env), "PAM_SERVICE=su\x00") {
+		r.Errorf("the user's words did not come into PAM's environment, so this proves nothing: %q, %v", env, err)
+	}
+	o.describes(member.IsHookID)
+	o.wipe()
+	o.gone()
+	r.root("mv /etc/pam.d/sshd.saved /etc/pam.d/sshd; sed -i s/no-such-verb/pam-session/ /etc/pam.d/common-session; rm /home/alice/.pam_environment")
 }
 
 // restarted: a service that somebody restarts from his login stays in that, and
