@@ -44,6 +44,8 @@ func Main(ctx context.Context, args []string, env Env) int {
 		switch args[0] {
 		case hook.StageVerb:
 			return hook.StageMain(args[1:])
+		case hook.StageInputVerb:
+			return hook.StageInputMain(args[1:])
 		case history.AppendVerb:
 			return history.AppendMain(args[1:], env.Stdin)
 		case pamlogin.Verb:

@@ -13,8 +13,9 @@ import (
 
 // Hooks of a login run in transient units: out of the login's control group and
 // of ours, without our confinement, and ended by systemd at their deadline even
-// if we are dead by then. Where systemd does not run the host they are our
-// children.
+// if we are dead by then. The user's run behind the shield there too: what
+// they send to everybody would reach his other logins. Where systemd does not run
+// the host they are our children.
 
 // userHooks runs hooks as the login's user.
 func (r *run) userHooks(ctx context.Context, specs []hook.Spec) error {
@@ -23,7 +24,9 @@ func (r *run) userHooks(ctx context.Context, specs []hook.Spec) error {
 	}
 	if logind.Booted(r.host.Root) {
 		env := hook.Environ(r.target.environ(), clean(r.vars()))
-		r.inUnits(ctx, specs, env, number(r.target.entry.UID))
+		options := r.hookOptions()
+		options.Shield, options.Stage = r.config.Hooks.Shield, r.host.Self
+		r.inUnits(ctx, specs, env, number(r.target.entry.UID), options)
 		return nil
 	}
 	u, err := r.host.account(ctx, r.target.entry.UID)
@@ -48,7 +51,7 @@ func (l *loginEnd) rootHooks(ctx context.Context) error {
 	specs, err := l.listHooks(l.config.Hooks.RootDir)
 	env := hook.Environ([]string{rootPath, "XEXIT_LOGIN=" + l.asked.Login, "XEXIT_UID=" + number(l.asked.UID)}, clean(l.vars()))
 	if logind.Booted(l.host.Root) {
-		l.inUnits(ctx, specs, env, "")
+		l.inUnits(ctx, specs, env, "", l.hookOptions())
 		return err
 	}
 	for _, spec := range specs {
@@ -85,12 +88,12 @@ func only(text, signs string) string {
 	return text
 }
 
-func (r *run) inUnits(ctx context.Context, specs []hook.Spec, env []string, user string) {
+func (r *run) inUnits(ctx context.Context, specs []hook.Spec, env []string, user string, o hook.Options) {
 	for _, spec := range specs {
 		// The same name at a second attempt: a hook that the first one started
 		// and did not wait for is ended then, not run twice at once.
 		by := unitRunner{fmt.Sprintf("xexit-hook-%s-%d.service", r.record.ID, len(r.record.Hooks)), user, r.target.login, &r.noBus}
-		r.ran(hook.RunBy(ctx, spec, env, r.hookOptions(), by))
+		r.ran(hook.RunBy(ctx, spec, env, o, by))
 	}
 }
 
@@ -107,7 +110,7 @@ func (u unitRunner) Run(ctx context.Context, c hook.Command) (hook.Exit, error) 
 	}
 	exit, err := logind.RunUnit(ctx, logind.Unit{
 		Name: u.name, Description: "exit script for login " + u.login, User: u.user,
-		Path: c.Path, Argv: c.Argv, Env: c.Env, Output: c.Output, Deadline: c.Deadline, Grace: c.Grace,
+		Path: c.Path, Argv: c.Argv, Env: c.Env, Stdin: c.Input, Output: c.Output, Deadline: c.Deadline, Grace: c.Grace,
 	})
 	if errors.Is(err, logind.ErrNoSystemd) {
 		*u.noBus = err

@@ -11,11 +11,12 @@ import (
 )
 
 // Command is what a Runner is to start: one hook, verified, with what it is to
-// have. Its input is /dev/null and its directory is /.
+// have. Its directory is /.
 type Command struct {
 	Path   string   // the file to execute
 	Argv   []string // with its name in front
 	Env    []string // all of it
+	Input  *os.File // nil: /dev/null
 	Output *os.File // for stdout and stderr
 
 	Deadline time.Duration // after it: TERM to all that the hook started
@@ -37,13 +38,18 @@ type Runner interface {
 	Run(ctx context.Context, c Command) (Exit, error)
 }
 
-// RunBy is Run by way of a Runner. There is no shield: the runner keeps this
-// process out of the hook's reach. o.As only says whose hook it may be, if not
-// root's.
+// RunBy is Run by way of a Runner. o.As only says whose hook it may be, if not
+// root's. With o.Shield the stage is o.Stage, which the runner must be able to
+// execute.
 func RunBy(ctx context.Context, spec Spec, env []string, o Options, by Runner) Result {
 	o = o.withDefaults()
 	started := time.Now()
 	r := runBy(ctx, spec, env, o, by)
+	if r.Unshielded == stageSilent && ctx.Err() == nil && !r.TimedOut {
+		o.Shield = false // as Run does
+		r = runBy(ctx, spec, env, o, by)
+		r.Unshielded = stageSilent
+	}
 	r.Took = time.Since(started)
 	return r
 }
@@ -68,13 +74,26 @@ func runBy(ctx context.Context, spec Spec, env []string, o Options, by Runner) R
 		r.Failed = err.Error()
 		return r
 	}
-	exit, err := by.Run(ctx, Command{
-		Path: c.path, Argv: c.argv, Env: env, Output: out.write, Deadline: o.Deadline, Grace: o.Grace,
-	})
+	command := Command{Path: c.path, Argv: c.argv, Env: env, Output: out.write, Deadline: o.Deadline, Grace: o.Grace}
+	var g *guard
+	if o.Shield {
+		if g, err = newGuard(o); err != nil {
+			out.close()
+			r.Failed = err.Error()
+			return r
+		}
+		command.Path, command.Argv, command.Input = o.Stage, stageInputArgs(c), g.theirs
+	}
+	exit, err := by.Run(ctx, command)
 	out.close()
+	if g != nil {
+		g.close(&r)
+	}
 	r.Output, r.Dropped, r.Truncated = out.kept, out.dropped, out.dropped > 0
-	if err != nil {
+	if err != nil && r.Failed == "" {
 		r.Failed = err.Error()
+	}
+	if r.Failed != "" {
 		return r
 	}
 	r.Status, r.Signal, r.TimedOut = exit.Status, exit.Signal, exit.TimedOut

@@ -57,6 +57,10 @@ type Options struct {
 	// then. The hook must be his or root's.
 	As *syscall.Credential
 
+	// Stage is the program whose StageInputMain RunBy has put the shield on; not
+	// for Run, which takes this one.
+	Stage string
+
 	numbered bool // do without what kernel 6.9 can do for process groups
 }
 

@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case StageVerb:
 			os.Exit(StageMain(os.Args[2:]))
+		case StageInputVerb:
+			os.Exit(StageInputMain(os.Args[2:]))
 		case verbRun:
 			os.Exit(runMain(os.Args[2]))
 		case verbKill:

@@ -46,6 +46,31 @@ const (
 	msgFailed     = 'F' // why the hook could not be executed
 )
 
+// StageInputVerb is StageVerb where the stage's end of the pair is its input:
+// a Runner can pass no other. It calls StageInputMain.
+const StageInputVerb = "__hook-exec-input"
+
+// stageInputArgs is stageArgs for it.
+func stageInputArgs(c command) []string {
+	return append([]string{"xexit-hook", StageInputVerb, c.path}, c.argv...)
+}
+
+// StageInputMain is StageMain for StageInputVerb. The hook's input is /dev/null.
+func StageInputMain(args []string) int {
+	socket, err := syscall.Dup(0)
+	if err != nil {
+		return 127
+	}
+	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err == nil {
+		err = syscall.Dup3(null, 0, 0)
+	}
+	if err != nil {
+		return 127
+	}
+	return stageMain(args, socket)
+}
+
 // stageArgs is what StageMain is given for c, with the verb.
 func stageArgs(c command) []string {
 	return append([]string{"xexit-hook", StageVerb, c.path}, c.argv...)
@@ -54,12 +79,14 @@ func stageArgs(c command) []string {
 // StageMain is the stage: args are the path to execute and the whole argument
 // list for it. It returns, with an exit status, only if it did not become the
 // hook.
-func StageMain(args []string) int {
+func StageMain(args []string) int { return stageMain(args, stageSocket) }
+
+func stageMain(args []string, socket int) int {
 	if len(args) < 2 {
 		fmt.Fprintln(os.Stderr, "xexit: "+StageVerb+" is started by xexit end and not by hand")
 		return 2
 	}
-	syscall.CloseOnExec(stageSocket)
+	syscall.CloseOnExec(socket)
 	runtime.LockOSThread() // the filter is the thread's, and execve keeps the thread
 	debug.SetGCPercent(-1) // see linux.NotifySignals
 	command := command{path: args[0], argv: args[1:]}
@@ -69,11 +96,11 @@ func StageMain(args []string) int {
 	listener, err := linux.NotifySignals()
 	switch {
 	case err == nil:
-		err = linux.SendMessage(stageSocket, []byte{msgShielded}, listener)
+		err = linux.SendMessage(socket, []byte{msgShielded}, listener)
 	case linux.NotifyUnsupported(err):
-		err = tell(msgUnshielded, err)
+		err = tell(socket, msgUnshielded, err)
 	default:
-		_ = tell(msgFailed, fmt.Errorf("shield: %w", err))
+		_ = tell(socket, msgFailed, fmt.Errorf("shield: %w", err))
 		return 127
 	}
 	if err != nil { // nobody listens
@@ -83,12 +110,12 @@ func StageMain(args []string) int {
 	if errors.Is(err, syscall.ENOEXEC) && shell != nil {
 		err = syscall.Exec(shell.path, shell.argv, env)
 	}
-	_ = tell(msgFailed, fmt.Errorf("execve %s: %w", command.path, err))
+	_ = tell(socket, msgFailed, fmt.Errorf("execve %s: %w", command.path, err))
 	return 127
 }
 
-func tell(kind byte, err error) error {
-	return linux.SendMessage(stageSocket, append([]byte{kind}, err.Error()...), -1)
+func tell(socket int, kind byte, err error) error {
+	return linux.SendMessage(socket, append([]byte{kind}, err.Error()...), -1)
 }
 
 // command is what execve(2) is called with.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -282,13 +283,15 @@ func (h *host) hooks(id string) map[string]hook {
 }
 
 type hook struct {
-	Name     string
-	Status   int
-	Signal   string
-	Output   string
-	Refused  string
-	Failed   string
-	TimedOut bool `json:"timed_out"`
+	Name       string
+	Status     int
+	Signal     string
+	Output     string
+	Refused    string
+	Failed     string
+	TimedOut   bool `json:"timed_out"`
+	Denied     []string
+	Unshielded string
 }
 
 // Under the daemon's confinement a login is ended with what left its scope, and
@@ -302,6 +305,8 @@ func TestConfined(t *testing.T) {
 	h.write("/etc/Xexit.d/40-hangs", "#!/bin/sh\ntrap '' TERM HUP\necho before\n(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 50002; done') &\nwhile :; do sleep 50003; done\n", 0o755)
 	h.write("/etc/xexit/end.d/50-root", "#!/bin/sh\nid -un; echo \"$XEXIT_LOGIN $XEXIT_UID $XEXIT_USER\"; grep CapEff /proc/self/status; touch /home/alice/by-root\n", 0o755)
 	h.write("/etc/xexit/end.d/60-not-roots", "#!/bin/sh\n", 0o777)
+
+	h.write("/etc/Xexit.d/50-everybody", "#!/bin/sh\nread line || echo no input\nkill -9 -1 2>/dev/null\necho still here\n", 0o755)
 
 	s, id := h.login("one", "alice")
 	other, _ := h.login("two", "alice")
@@ -347,9 +352,12 @@ func TestConfined(t *testing.T) {
 				t.Errorf("root's hook is confined: %q", mask)
 			}
 		}
-		if want.Name = name; got != want {
+		if want.Name = name; !reflect.DeepEqual(got, want) {
 			t.Errorf("hook %+v\nwant %+v", got, want)
 		}
+	}
+	if got := h.hooks(id)["50-everybody"]; got.Output != "no input\nstill here\n" || len(got.Denied) != 1 || !strings.HasPrefix(got.Denied[0], "kill(-1, SIGKILL)") || got.Unshielded != "" {
+		t.Errorf("%+v", got)
 	}
 	if got := h.hooks(id)["60-not-roots"]; !strings.Contains(got.Refused, "may be written to by others") {
 		t.Errorf("%+v", got)
@@ -475,7 +483,7 @@ func TestKilledDuringHook(t *testing.T) {
 	if out.Exit != 0 || !out.Verified || left.Alive() || len(out.Problems) > 0 {
 		t.Errorf("%+v, lives %v", out, left.Alive())
 	}
-	if got, want := h.hooks(id)["10-first"], (hook{Name: "10-first", Output: "again\n"}); got != want {
+	if got, want := h.hooks(id)["10-first"], (hook{Name: "10-first", Output: "again\n"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	h.root("! pgrep -f 'sleep 5006[1]'")
