@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"xexit/internal/policy"
 )
 
 // maxEntries bounds how many directory entries one pattern may look at.
@@ -238,4 +240,18 @@ func wayError(dir string, err error) error {
 		return err
 	}
 	return &refusal{"its directory " + dir + " " + r.what, r.remedy}
+}
+
+// Executable is the file behind a path. The error says why it is none that
+// only root can have put there: then it is not to be trusted.
+func Executable(path string) (policy.FileID, error) {
+	f := thisMachine().find(path)
+	if len(f.files) != 1 {
+		r := refused{path, "cannot be used", ""}
+		if len(f.refused) > 0 {
+			r = f.refused[0]
+		}
+		return policy.FileID{}, &refusal{r.path + " " + r.what, r.remedy}
+	}
+	return policy.FileID{Dev: f.files[0].dev, Ino: f.files[0].ino}, nil
 }

@@ -185,7 +185,7 @@ func (h Host) open(r *registry.Registry, s subject, c config.Config, scope sessi
 		if t.group, err = h.scopeGroup(&e); err != nil {
 			return nil, errors.Join(err, fs.Close())
 		}
-		wanted.Login = true
+		wanted.Login, wanted.Exempt = true, exempt(c)
 		if t.group != nil {
 			wanted.InScope = t.group.PIDs
 		}

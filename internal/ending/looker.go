@@ -21,6 +21,8 @@ type looker struct {
 	end    policy.End
 	plan   policy.Plan // the last one
 	began  bool        // it has looked
+	// managed: somebody who is exempt runs below the user's service manager.
+	managed bool
 	// seen holds every process that anything pointed at, in the order of
 	// first sight; what a later pass says of it replaces what an earlier one
 	// said, unless the evidence has gone meanwhile.
@@ -122,6 +124,7 @@ func (l *looker) decide(pass member.Pass) {
 	for i := range pass.Findings {
 		processes = append(processes, l.process(&pass.Findings[i]))
 	}
+	l.managed = pass.Managed
 	l.plan = policy.Decide(l.end, processes, l.target.rules)
 }
 

@@ -38,7 +38,7 @@ func vetoesFor(t *Target) []veto {
 // unless they belong.
 func (c *classifier) reported(i int) bool {
 	p, r := c.s.Processes[i], &c.rulings[i]
-	return r.belongs() || p.Far && r.undecided || !p.Far && !p.Dead && !p.Kernel && !p.Denied && p.UIDKnown && c.t.Bound.hasUID(p.UID)
+	return r.belongs() || r.exempt || p.Far && r.undecided || !p.Far && !p.Dead && !p.Kernel && !p.Denied && p.UIDKnown && c.t.Bound.hasUID(p.UID)
 }
 
 func (c *classifier) finding(p *Process, r *ruling, text string) Finding {
@@ -91,6 +91,7 @@ type classifier struct {
 	ancestor []bool  // something that points at the session is below
 	origin   []bool  // the session's own processes are below
 	state    []uint8
+	exempt   []spared
 	rulings  []ruling
 	stack    []int32
 }
@@ -115,7 +116,7 @@ func (c *classifier) begin(t *Target, s *Snapshot) {
 	}
 	c.parent, c.groups, c.below = c.parent[:0], c.groups[:0], c.below[:0]
 	c.inside, c.ancestor, c.origin = c.inside[:0], c.ancestor[:0], c.origin[:0]
-	c.state, c.rulings = c.state[:0], c.rulings[:0]
+	c.state, c.exempt, c.rulings = c.state[:0], c.exempt[:0], c.rulings[:0]
 }
 
 // add decides over the processes from an index on, which are new in the
@@ -131,6 +132,7 @@ func (c *classifier) add(from int) {
 		c.ancestor = append(c.ancestor, false)
 		c.origin = append(c.origin, false)
 		c.state = append(c.state, stateNew)
+		c.exempt = append(c.exempt, spared{})
 		c.rulings = append(c.rulings, ruling{})
 	}
 	for i := from; i < len(processes); i++ {
@@ -155,6 +157,9 @@ func (c *classifier) add(from int) {
 		}
 	}
 	for i := from; i < len(processes); i++ {
+		if c.t.Login {
+			c.exempts(i)
+		}
 		c.resolve(i)
 	}
 }
@@ -179,7 +184,7 @@ func (c *classifier) noteShared(p *Process) {
 func (c *classifier) again(from int) {
 	c.parent, c.groups, c.below = c.parent[:from], c.groups[:from], c.below[:from]
 	c.inside, c.ancestor, c.origin = c.inside[:from], c.ancestor[:from], c.origin[:from]
-	c.state, c.rulings = c.state[:from], c.rulings[:from]
+	c.state, c.exempt, c.rulings = c.state[:from], c.exempt[:from], c.rulings[:from]
 	c.add(from)
 }
 
@@ -319,6 +324,9 @@ func (c *classifier) rule(i int) ruling {
 		w, hit := v.says(c, i)
 		if !hit {
 			continue
+		}
+		if v.exempt {
+			return ruling{evidence: left, exempt: true, why: w}
 		}
 		if v.outside {
 			return ruling{evidence: left, outside: true, why: w}

@@ -39,7 +39,9 @@ type Finder struct {
 	records map[int]*record // by number
 	refs    []*proc.Ref     // all that were ever handed out
 	past    map[session.ProcID]struct{}
-	scope   map[int]struct{} // numbers listed in the login's scope
+	exempt  map[session.ProcID]string // all that ever were, and by what
+	partial bool                      // Listed left somebody out
+	scope   map[int]struct{}          // numbers listed in the login's scope
 	pass    uint64
 	home    [3]string // of the watcher, the leader, the subreaper
 
@@ -107,6 +109,7 @@ func NewFinder(fs *proc.FS, t Target) *Finder {
 		fs: fs, t: t,
 		records: map[int]*record{},
 		past:    map[session.ProcID]struct{}{},
+		exempt:  map[session.ProcID]string{},
 		scope:   map[int]struct{}{},
 		class:   newClassifier(vetoesFor(&t)),
 		hide:    newHiding(fs),
@@ -194,6 +197,7 @@ func (f *Finder) Listed(ctx context.Context) (Pass, error) {
 	f.readStrangers()
 	// What tells others apart is in the tree, most of which was not read.
 	f.order = slices.DeleteFunc(f.order, func(r *record) bool { return !Within(r.Cgroup, f.t.Entry.Scope) })
+	f.dropAdopted()
 	f.snap.Processes = f.snap.Processes[:0]
 	for _, r := range f.order {
 		f.snap.Processes = append(f.snap.Processes, &r.Process)
@@ -241,6 +245,7 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 func (f *Finder) begin() {
 	f.beginHunt()
 	f.pass++
+	f.partial = false
 	f.now = Pass{Findings: f.now.Findings[:0]}
 	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
 	f.refresh()
@@ -303,6 +308,9 @@ func (f *Finder) finish(clean bool) Pass {
 			break // the pass ended early
 		}
 		ruled := f.class.rulings[i]
+		if name := f.class.exempt[i].name; name != "" {
+			f.exempt[r.ID] = name
+		}
 		if r.ref != nil && r.ref.FD() < 0 {
 			r.Dead = true // its reference was closed: nobody waits for it
 		}
@@ -315,6 +323,7 @@ func (f *Finder) finish(clean bool) Pass {
 		if ruled.why.rule == whyFounder {
 			r.Founder = true
 		}
+		f.now.Managed = f.now.Managed || ruled.exempt && f.class.groups[i].kind == cgroupManager
 		f.now.Findings = append(f.now.Findings, f.finding(r))
 	}
 	f.now.Clean, f.now.Alone = clean, f.alone()

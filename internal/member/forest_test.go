@@ -42,6 +42,7 @@ type tree struct {
 	kind      kind
 	subreaper bool
 	login     int
+	exemption truth
 }
 
 type kind int

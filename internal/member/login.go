@@ -21,9 +21,11 @@ func loginVetoes() []veto {
 		{name: "system", strikes: all, says: isSystem},
 		{name: "leader", strikes: all, says: isLeader},
 		{name: "hidden", strikes: all, undecided: true, says: isHidden},
-		{name: "manager", strikes: unscoped | sole, says: isUnderManager}, // goes down through systemd
+		{name: "exempt", strikes: all, exempt: true, says: isExempt},
+		{name: "unknown program", strikes: all, undecided: true, says: hasUnknownImage},
+		{name: "manager", strikes: unscoped | sole, says: unlessJob(isUnderManager)}, // goes down through systemd
 		{name: "other login", strikes: unscoped, says: isInForeignScope},
-		{name: "service", strikes: unscoped, says: isInSystemService},
+		{name: "service", strikes: unscoped, says: unlessJob(isInSystemService)},
 		{name: "other audit id", strikes: session.ByDescent, says: hasForeignAudit},
 		{name: "after", strikes: sole, says: startedAfter},
 		{name: "sole: elsewhere", strikes: sole, says: isOutOfSlice},
@@ -84,7 +86,7 @@ func (f *Finder) listScope() error {
 
 // alone reports whether all that was seen in the scope belongs.
 func (f *Finder) alone() bool {
-	if !f.t.Login || f.now.Unknown > 0 {
+	if !f.t.Login || f.now.Unknown > 0 || f.partial {
 		return false
 	}
 	for i, r := range f.order {

@@ -32,6 +32,7 @@ func (f *forest) asLogin() bool {
 		t := f.add(f.add(init, 0, untouched), f.uid, alien)
 		t.Audit, t.login = session.NoAudit, none
 	}
+	f.exempting()
 	f.target.Login = true
 	f.target.Others = nil
 	f.target.Bound = Bound{UID: f.uid}
@@ -61,6 +62,10 @@ func (f *forest) wrongLogin(t *tree) string {
 	switch {
 	case t.ID.PID == 1:
 		return "is init"
+	case t.exemption.exempt:
+		return "is exempt"
+	case t.exemption.unknown:
+		return "may be exempt"
 	case t.ID == e.Leader:
 		return "is the leader"
 	case t.Denied:

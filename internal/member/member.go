@@ -46,6 +46,9 @@ type Target struct {
 	// nil: the kernel has no such list, and who runs as another user is not seen.
 	InScope func() ([]int, error)
 
+	// Exempt is what the end of a whole login spares.
+	Exempt Exempt
+
 	// Delegated: also what the login moved into a scope of its own below the
 	// user's service manager.
 	Delegated bool
@@ -129,6 +132,10 @@ type Pass struct {
 
 	// Alone: with Login, everybody in its scope is a member.
 	Alone bool
+
+	// Managed: somebody who is exempt runs below the user's service manager, and
+	// would not outlive that.
+	Managed bool
 
 	Fresh    int // members that were found first in this pass
 	Vanished int // entries that were gone when they were read

@@ -151,6 +151,7 @@ func (f *Finder) readNear(r *record) error {
 	if string(group) != r.Cgroup {
 		r.Cgroup = string(group)
 	}
+	f.readImage(r)
 	return nil
 }
 
@@ -245,7 +246,7 @@ func (f *Finder) isSelf(r *record) bool {
 // the last pass.
 func (f *Finder) refresh() {
 	e := &f.t.Entry
-	f.snap.Past, f.snap.Home = f.past, f.snap.Home[:0]
+	f.snap.Past, f.snap.Exempt, f.snap.Home = f.past, f.exempt, f.snap.Home[:0]
 	for i, id := range [...]session.ProcID{e.Watcher, e.Leader, e.Subreaper} {
 		if id.IsZero() {
 			continue

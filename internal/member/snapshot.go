@@ -13,6 +13,9 @@ type Snapshot struct {
 	Logins Logins
 	// Past has the members that earlier passes found, also dead ones.
 	Past map[session.ProcID]struct{}
+	// Exempt has those that earlier passes found to be exempt, also dead ones,
+	// and by which exemption.
+	Exempt map[session.ProcID]string
 }
 
 // Process is one process of a Snapshot.
@@ -44,6 +47,8 @@ type Process struct {
 	Env    EnvState
 	Unique string   // value of XEXIT_SESSION; "": none
 	Values []string // of the target's ambient markers, in their order; "": none
+
+	Image Image // read only where an exemption may depend on it
 
 	Born    session.ProcID   // its parent when it was first seen
 	Known   session.Evidence // a member since an earlier pass

@@ -11,7 +11,9 @@ type veto struct {
 	// outside: the process belongs to the session all the same, and so do its
 	// children, but it must not be ended.
 	outside bool
-	says    func(c *classifier, i int) (why, bool)
+	// exempt: it belongs to the session, and is to outlive it.
+	exempt bool
+	says   func(c *classifier, i int) (why, bool)
 }
 
 const (

@@ -12,16 +12,17 @@ import (
 type ruling struct {
 	evidence  session.Evidence // what stands; 0: not of this session
 	outside   bool             // of this session, but not to be ended
+	exempt    bool             // of this session, and to outlive it
 	undecided bool
 	why       why
 }
 
 // belongs reports whether the process is the session's by evidence, be it
 // within the bound or not.
-func (r *ruling) belongs() bool { return r.evidence != 0 }
+func (r *ruling) belongs() bool { return r.evidence != 0 && !r.exempt }
 
 // member reports whether it may be ended.
-func (r *ruling) member() bool { return r.evidence != 0 && !r.outside }
+func (r *ruling) member() bool { return r.belongs() && !r.outside }
 
 // why is a rule and what it was applied to.
 type why struct {
@@ -71,6 +72,8 @@ const (
 	whyElsewhere
 	whyLingering
 	whyOtherDaemon
+	whyExempt
+	whyExemptChild
 
 	// Nothing is known.
 	whyHidden
@@ -80,6 +83,7 @@ const (
 	whyUnknown
 	whyNothing
 	whyOtherValue
+	whyUnknownImage
 )
 
 // String is the rule in words, as it stands behind a process in a table.
@@ -159,6 +163,12 @@ func (w why) restString() string {
 		return "belongs to the session, but runs as another user, and /proc hides it (hidepid)"
 	case whyHidden:
 		return "hidden (hidepid): /proc tells its own user nothing of it"
+	case whyExempt:
+		return "exempt: " + w.text
+	case whyExemptChild:
+		return "exempt: " + w.text + " (started by " + strconv.Itoa(w.number) + ")"
+	case whyUnknownImage:
+		return "its executable cannot be read, and so not whether it is exempt"
 	case whySameLogin:
 		return "same login, but that is not this session's alone, and it has no marker"
 	case whyStray:

@@ -295,22 +295,6 @@ func (fs *FS) Cmdline(pid int) ([]string, error) {
 	return args, nil
 }
 
-// Exe is the file that the process executes: its path as the kernel tells it
-// (with " (deleted)" behind a file that is gone) and the device and inode,
-// which hold for the file itself whatever has become of its name. Who serves
-// the file's file system is not asked: it may be the user.
-func (fs *FS) Exe(pid int) (path string, dev, ino uint64, err error) {
-	id, errno := fs.dir.StatKnownAt(fs.name(pid, "exe"))
-	if errno != 0 {
-		return "", 0, 0, wrap(pid, "exe", errno)
-	}
-	n, errno := fs.dir.ReadLink(fs.name(pid, "exe"), fs.file)
-	if errno != 0 {
-		return "", 0, 0, wrap(pid, "exe", errno)
-	}
-	return string(fs.file[:n]), id.Dev, id.Ino, nil
-}
-
 // LastPID is the number that was given to a new task last, in the pid
 // namespace of the caller (the last field of /proc/loadavg). It comes down
 // only when the numbers wrap.
