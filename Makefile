@@ -192,6 +192,14 @@ fuzz:
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
 	  done
 
+# What is made to outlive a login, in a login that root ends; part of the
+# scenarios too.
+.PHONY: exempt
+exempt: build $(SUM)
+	@bash tests/setup.sh
+	@bash tests/image.sh
+	@$(SUM) -C tests -count 1 -timeout 10m ./exempt
+
 # check-long: the long proofs, besides all that check does.
 check-long: check
 	@echo "== a million random process forests"

@@ -19,6 +19,7 @@ trap 'rm -f "$log"' EXIT
 
 packages=(
   systemd systemd-sysv dbus dbus-user-session libpam-systemd udev
+  mosh podman netavark
   openssh-server sudo login passwd procps util-linux iproute2 psmisc
   at cron tmux screen uidmap gnupg-agent bubblewrap xvfb x11-utils xauth
 )
@@ -38,6 +39,7 @@ for user in alice bob; do
   install -o "$user" -g "$user" -m 600 /root/.ssh/id_ed25519.pub "/home/$user/.ssh/authorized_keys"
 done
 printf '%s\n' 'UseDNS no' 'MaxStartups 100' 'PrintMotd no' >/etc/ssh/sshd_config.d/tests.conf
+find /etc/systemd -name 'podman*' -delete # it starts where a test wants it
 # Nothing happens by the clock, and nothing waits for a network.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
   fstrim.timer systemd-tmpfiles-clean.timer systemd-networkd-wait-online.service getty@tty1.service console-getty.service
