@@ -100,7 +100,7 @@ type record struct {
 // that has found somebody and so cannot be clean any more.
 const (
 	tailRounds      = 64
-	tailRoundsFresh = 8
+	tailRoundsFresh = 2
 )
 
 // NewFinder makes a Finder for t over fs, which stays the caller's. Close it.

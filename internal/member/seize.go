@@ -2,7 +2,9 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"xexit/internal/proc"
 	"xexit/internal/session"
@@ -93,6 +95,20 @@ func (f *Finder) letFree(r *record, ref *proc.Ref) {
 		f.hunt.release(ref)
 	}
 	_ = ref.Close()
+}
+
+// dropDead closes the references to those that died since they were seen: of
+// what breeds that is most.
+func (f *Finder) dropDead() {
+	f.held = slices.DeleteFunc(f.held, func(r *record) bool {
+		if r.held == nil || !errors.Is(r.held.Signal(0), proc.ErrGone) {
+			return r.held == nil
+		}
+		_ = r.held.Close()
+		r.held, r.seized = nil, false
+		f.room++
+		return true
+	})
 }
 
 // chaseRounds bounds the listings of one chase.

@@ -60,6 +60,9 @@ func (f *Finder) open(pid int, s *proc.Stat) (*proc.Ref, error) {
 // readStat reads the first of all files of a process, behind a reference if it
 // is new and may well become a member.
 func (f *Finder) readStat(r *record, pid int, likely bool) error {
+	if likely && f.room == 0 && f.hunt.seize != nil {
+		f.dropDead()
+	}
 	if !likely || f.room == 0 || r.ID.PID != 0 {
 		return f.fs.ReadStat(pid, &r.stat)
 	}

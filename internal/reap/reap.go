@@ -98,7 +98,8 @@ type Options struct {
 	// Grace is how long the processes have for going by themselves. 0: none;
 	// they get the polite signals all the same.
 	Grace time.Duration
-	// Force is how long to wait after the grace at most. 0: DefaultForce.
+	// Force is how long to wait at most once the polite part is over, which is
+	// at the end of the grace, or of a look under way by then. 0: DefaultForce.
 	Force time.Duration
 	// Group holds all or some of those that are to be ended, perhaps with
 	// others; nil: there is none, or it is out of reach.
@@ -137,7 +138,7 @@ func Run(ctx context.Context, fs *proc.FS, l Looker, bound func(*proc.Ref) error
 	start := time.Now()
 	r := &run{
 		ctx: ctx, fs: fs, looker: l, bound: bound, watch: w, wrap: newWrapWatch(fs), group: o.Group, events: o.Events, start: start,
-		graceEnd: start.Add(o.Grace), forceEnd: start.Add(o.Grace + o.Force), lookUntil: start.Add(o.Grace + o.Force + lookExtra),
+		graceEnd: start.Add(o.Grace), force: o.Force, lookUntil: start.Add(o.Grace + firstLook),
 		known: make(map[*proc.Ref]*process),
 	}
 	verified, err := r.end()

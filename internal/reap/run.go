@@ -21,6 +21,8 @@ const (
 	// A sweep gives up on a clean look after so many in a row that found
 	// nobody new: to kill who is stopped matters more.
 	idleRounds = 3
+	// The first look asks everybody to go. It may outlast the grace so long.
+	firstLook = 2 * time.Second
 	// The last look may begin when the time is over, and has so long.
 	lookExtra = time.Second
 	// Who was killed only when the time was over has so long to die.
@@ -38,6 +40,7 @@ type run struct {
 	group                     Group
 	events                    func(Event)
 	start, graceEnd, forceEnd time.Time
+	force                     time.Duration
 
 	known  map[*proc.Ref]*process
 	seized map[*proc.Ref]bool // during a look: stopped, and not known yet
@@ -102,6 +105,7 @@ func (r *run) polite() (bool, error) {
 // is left or the deadline is over. A stopped process cannot fork, so that the
 // sweep gets ahead of what breeds faster than it could be killed.
 func (r *run) forced() (bool, error) {
+	r.forceEnd = time.Now().Add(r.force) // a look may have outlasted the grace
 	r.lookUntil = r.forceEnd.Add(lookExtra)
 	for {
 		if err := r.seizeGroup(); err != nil {
@@ -138,7 +142,7 @@ func (r *run) forced() (bool, error) {
 // finds nobody new. It is content with less where no look is clean, and ends
 // half-way to the deadline, since the killing is still to come.
 func (r *run) sweep() error {
-	halfway := r.forceEnd.Add(-r.forceEnd.Sub(r.graceEnd) / 2)
+	halfway := r.forceEnd.Add(-r.force / 2)
 	idle := 0
 	defer r.hunt()()
 	for round := 1; ; round++ {
