@@ -77,7 +77,11 @@ func (r *run) cull(insider Insider) error {
 	until := time.Now().Add(seizePatience)
 	r.killFrozen()
 	for {
-		fresh, _, listed, err := r.lookBy(insider.LookIn)
+		fresh, _, listed, err := r.lookBy(func(ctx context.Context) (Look, bool, error) {
+			look, ok, err := insider.LookIn(ctx)
+			look.Clean = false // nobody outside was looked at
+			return look, ok, err
+		})
 		if err != nil || !listed {
 			return err
 		}

@@ -194,13 +194,18 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 	case <-limit.C:
 	}
 	close(done)
-	left := len(t.alive())
+	pids := t.alive()
+	left := len(pids)
 	defer func() { err = errors.Join(err, a.clear(t, left > 0 || e.Position != Below)) }()
 	if e.xexit() {
 		after, verified := lastDeath(text)
 		took = after - bombGrace
 		if left > 0 || status != 0 || !verified {
-			row.Wrong = append(row.Wrong, fmt.Sprintf("%d left, exit status %d, verified %v: %s", left, status, verified, short(text)))
+			who := ""
+			for _, pid := range pids[:min(3, left)] {
+				who += t.describe(pid) + ", "
+			}
+			row.Wrong = append(row.Wrong, fmt.Sprintf("%d left: %sexit status %d, verified %v: %s", left, who, status, verified, short(text)))
 			return nil
 		}
 	}
@@ -232,10 +237,6 @@ func (a *bombArena) open(t *trial, e Ender) (err error) {
 		}
 	}
 	t.login, t.id = a.shared, a.sharedID
-	if err := t.still(); err != nil { // who is there before
-		return err
-	}
-	before := t.before
 	first := []string{"xexit", "session", "--no-display", "--", machine.Program, "agent", "/run/scenario/" + t.name + "-in.sock"}
 	if _, err := a.m.Spawn(t.login.Socket, "/home/alice/.xsession-errors", agent.Request{Argv: first, UID: -1, NewSession: true}); err != nil {
 		return err
@@ -243,8 +244,8 @@ func (a *bombArena) open(t *trial, e Ender) (err error) {
 	if t.in, err = a.m.Opened(t.name+"-in", "alice"); err != nil {
 		return err
 	}
-	t.marker, t.before = a.m.Getenv(t.in, "XEXIT_SESSION"), before
-	return nil
+	t.marker = a.m.Getenv(t.in, "XEXIT_SESSION")
+	return t.still()
 }
 
 // clear ends what a run has left, and the login if that was its own or may have
