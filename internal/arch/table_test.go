@@ -65,7 +65,7 @@ var table = map[string]row{
 	"internal/reap":   {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
 	"internal/engine": {imports: []string{"internal/session", "internal/policy"}, deny: pure},
 
-	"internal/ipc": {imports: []string{"internal/session", "internal/linux", "internal/history"}},
+	"internal/ipc": {imports: []string{"internal/session", "internal/linux", "internal/history", "internal/doctor"}},
 
 	// Composition roots and the command line.
 	"internal/displayd": {imports: []string{
@@ -108,7 +108,7 @@ var table = map[string]row{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
 			"internal/daemon", "internal/term", "internal/display", "internal/displayd", "internal/watcher", "internal/doctor", "internal/doctor/gather",
-			"internal/pamlogin",
+			"internal/pamlogin", "internal/ipc",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},
 	},

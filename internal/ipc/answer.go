@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"xexit/internal/doctor"
 	"xexit/internal/history"
 	"xexit/internal/session"
 )
@@ -29,7 +30,7 @@ func (s *Server) answer(ctx context.Context, c *caller, r request) error {
 	case opStatus:
 		status := s.Handler.Status()
 		if c.uid != 0 {
-			status.Counters = nil // they count what others do
+			status = status.public()
 		}
 		return sendAll(s, c, nil, []Status{status}, func(st *Status) answer { return answer{Status: st} })
 	default:
@@ -54,6 +55,26 @@ func sendAll[T any](s *Server, c *caller, err error, list []T, wrap func(*T) ans
 
 // slowest is by how much a long answer may take longer than a short one.
 const slowest = 3
+
+// public is a status without what it says of others.
+func (s Status) public() Status {
+	s.Counters = nil // they count what others do
+	s.Conflicts = slices.DeleteFunc(slices.Clone(s.Conflicts), func(f doctor.Finding) bool {
+		return !slices.Contains(publicConflicts(), f.Key)
+	})
+	if len(s.ConfigProblems) > 0 { // the file may be root's alone
+		s.ConfigProblems = []string{"the configuration on disk is not valid (root is told where)"}
+	}
+	return s
+}
+
+// publicConflicts are the keys of findings that are about the machine and not
+// about anybody's login. What is not known here is not public.
+func publicConflicts() []string {
+	return []string{
+		"cgroup.legacy", "cgroup.hybrid", "logind.none", "logind.kills", "logind.unsure", "audit.none", "pam.loginuid",
+	}
+}
 
 // logins are the caller's, or everybody's for root.
 func (s *Server) logins(c *caller, all bool) ([]Login, error) {

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"time"
 
+	"xexit/internal/doctor"
 	"xexit/internal/history"
 	"xexit/internal/session"
 )
@@ -77,7 +78,7 @@ type Handler interface {
 	Log(uid uint32, all bool, q LogQuery) ([]history.Record, error)
 
 	// Status is what an administrator wants to know. It answers from memory.
-	// Counters are for root only, and left out by the server otherwise.
+	// What is for root only in it is left out by the server.
 	Status() Status
 }
 
@@ -173,15 +174,6 @@ type State struct {
 	Text  string `json:"text,omitempty"` // since when, or why not
 }
 
-// Conflict is something on this machine that is in the daemon's way.
-type Conflict struct {
-	Key     string `json:"key"`  // for programs: "kill-user-processes"
-	Text    string `json:"text"` // what is
-	Means   string `json:"means,omitempty"`
-	Do      string `json:"do,omitempty"`
-	Problem bool   `json:"problem"` // it keeps the daemon from doing its job; else it is good to know
-}
-
 // Status is what the daemon says of itself.
 type Status struct {
 	Version   string     `json:"version"`
@@ -191,9 +183,12 @@ type Status struct {
 	AuditOnly bool       `json:"audit_only"`
 	Sources   []State    `json:"sources"`
 	Worker    State      `json:"worker"` // of the displays
-	Conflicts []Conflict `json:"conflicts"`
+	// Conflicts are what on this machine is in the daemon's way. Of those that
+	// may name others' logins, users other than root are told nothing.
+	Conflicts []doctor.Finding `json:"conflicts"`
 	// ConfigProblems are those of the configuration that was not taken at the
-	// last reload; empty if what is on disk is what holds.
+	// last reload; empty if what is on disk is what holds. The lines are for
+	// root, others are told that there are some.
 	ConfigProblems []string         `json:"config_problems"`
-	Counters       map[string]int64 `json:"counters,omitempty"`
+	Counters       map[string]int64 `json:"counters,omitempty"` // for root
 }

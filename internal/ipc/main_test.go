@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"xexit/internal/doctor"
 	"xexit/internal/history"
 	"xexit/internal/session"
 )
@@ -47,6 +48,17 @@ type said struct {
 	Steps   []Step
 	Err     string
 	Kind    string // which of the package's errors
+	Each    []said // of several messages
+}
+
+func (s *said) fail(err error) {
+	if err == nil {
+		return
+	}
+	s.Err = err.Error()
+	if k := known(err); k != nil {
+		s.Kind = k.name
+	}
 }
 
 // play carries out a role: a request, or holding connections open until its
@@ -66,17 +78,20 @@ func play(role, path string) int {
 		out.Status, err = c.Status(ctx)
 	case "end":
 		out.Result, err = c.End(ctx, arg, EndRequest{}, func(s Step) { out.Steps = append(out.Steps, s) })
-	case "raw": // a message as it is
-		err = raw(path, arg, &out)
+	case "raw": // messages as they are, one a connection
+		for quoted := range strings.SplitSeq(arg, "\n") {
+			var one said
+			message, err := strconv.Unquote(quoted)
+			if err == nil {
+				err = raw(path, message, &one)
+			}
+			one.fail(err)
+			out.Each = append(out.Each, one)
+		}
 	case "hold", "flood":
 		return hold(path, word == "flood")
 	}
-	if err != nil {
-		out.Err = err.Error()
-		if k := known(err); k != nil {
-			out.Kind = k.name
-		}
-	}
+	out.fail(err)
 	if err := json.NewEncoder(os.Stdout).Encode(out); err != nil {
 		return 1
 	}
@@ -89,9 +104,6 @@ func raw(path, message string, out *said) error {
 		return err
 	}
 	defer conn.Close()
-	if text, err := strconv.Unquote(message); err == nil {
-		message = text
-	}
 	if _, err := fmt.Fprintf(conn, "%s\n", message); err != nil {
 		return err
 	}
@@ -275,7 +287,11 @@ func newKeeper() *keeper {
 			{ID: "c3", UID: alice, User: "alice", Type: "x11", Phase: PhaseEnding, Fate: FateEnd},
 		},
 		records: []history.Record{record("a", alice), record("b", bob), record("c", alice)},
-		status:  Status{Version: "v", PID: 7, Types: []string{"x11"}, Counters: map[string]int64{"logins": 3}},
+		status: Status{
+			Version: "v", PID: 7, Types: []string{"x11"}, Counters: map[string]int64{"logins": 3},
+			Conflicts:      []doctor.Finding{{Key: "audit.unset", Text: "4 of alice"}, {Key: "logind.kills"}, {Key: "of.a.later.version"}},
+			ConfigProblems: []string{"xexit.toml:7: alice's secret"},
+		},
 	}
 }
 

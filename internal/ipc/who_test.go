@@ -32,8 +32,10 @@ func TestOwnLoginsOnly(t *testing.T) {
 				t.Errorf("%s of %d: %+v, want it denied", role, tt.uid, got)
 			}
 		}
-		if got := as(t, tt.uid, path, "status"); got.Status.PID != 7 || got.Status.Counters != nil {
-			t.Errorf("status for %d: %+v, want it without counters", tt.uid, got.Status)
+		got := as(t, tt.uid, path, "status").Status
+		if got.PID != 7 || got.Counters != nil || len(got.Conflicts) != 1 || got.Conflicts[0].Key != "logind.kills" ||
+			len(got.ConfigProblems) != 1 || strings.Contains(got.ConfigProblems[0], "alice") {
+			t.Errorf("status for %d: %+v, want nothing of others in it", tt.uid, got)
 		}
 	}
 	c := here(path)
@@ -46,7 +48,7 @@ func TestOwnLoginsOnly(t *testing.T) {
 	if got, err := c.Log(t.Context(), true, LogQuery{}); recordIDs(got) != "a b c" {
 		t.Errorf("all records for root: %q, %v", recordIDs(got), err)
 	}
-	if got, err := c.Status(t.Context()); got.Counters["logins"] != 3 {
+	if got, err := c.Status(t.Context()); got.Counters["logins"] != 3 || len(got.Conflicts) != 3 || !strings.Contains(got.ConfigProblems[0], "alice") {
 		t.Errorf("status for root: %+v, %v", got, err)
 	}
 }
@@ -76,7 +78,7 @@ func TestForgedMessages(t *testing.T) {
 	needRoot(t)
 	k := newKeeper()
 	path := run(t, k, nil)
-	for _, message := range []string{
+	messages := []string{
 		`{"v":1,"op":"logins","uid":0}`,
 		`{"v":1,"op":"logins","uid":61001}`,
 		`{"v":1,"op":"logins","all":true}`,
@@ -99,10 +101,18 @@ func TestForgedMessages(t *testing.T) {
 		`{"v":2,"op":"logins"}`, `{"v":"1","op":"logins"}`, `{"op":"logins"}`, `{"v":1}`, `[]`, `null`, ``, `{`, "\x00\xff",
 		`{"v":1,"op":"logins","all":` + strings.Repeat("[", 3000),
 		strings.Repeat("a", MaxRequest),
-	} {
-		got := as(t, bob, path, "raw "+strconv.Quote(message))
+	}
+	var quoted []string
+	for _, m := range messages {
+		quoted = append(quoted, strconv.Quote(m))
+	}
+	answers := as(t, bob, path, "raw "+strings.Join(quoted, "\n")).Each
+	if len(answers) != len(messages) {
+		t.Fatalf("%d answers to %d messages", len(answers), len(messages))
+	}
+	for i, got := range answers {
 		if got.Err == "" || got.Logins != nil || got.Kind == "failed" {
-			t.Errorf("%.80q: %q (%s), logins %q; want a refusal that says why", message, got.Err, got.Kind, ids(got.Logins))
+			t.Errorf("%.80q: %q (%s), logins %q; want a refusal that says why", messages[i], got.Err, got.Kind, ids(got.Logins))
 		}
 	}
 	if got := k.endedLogins(); got != "" {
