@@ -18,6 +18,7 @@ import (
 	"xexit/internal/engine"
 	"xexit/internal/history"
 	"xexit/internal/hook"
+	"xexit/internal/ipc"
 	"xexit/internal/pamlogin"
 	"xexit/internal/term"
 )
@@ -30,6 +31,7 @@ type Env struct {
 	Self           string // this program, to run its hidden verbs
 	Root           string // of the file system, for the daemon's records; "": /
 	Version        string
+	Daemon         ipc.Client // zero: the system's
 
 	Args []string // as given to Main
 }

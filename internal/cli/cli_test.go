@@ -10,6 +10,7 @@ import (
 
 	"xexit/internal/ending"
 	"xexit/internal/history"
+	"xexit/internal/ipc"
 	"xexit/internal/policy"
 	"xexit/internal/registry"
 	"xexit/internal/session"
@@ -27,7 +28,7 @@ func run(t *testing.T, environ []string, args ...string) (status int, stdout, st
 	status = Main(t.Context(), args, Env{
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
 		Environ: append([]string{"XDG_RUNTIME_DIR=" + runtime, "XDG_STATE_HOME=" + t.TempDir()}, environ...),
-		Self:    "/nowhere/xexit-main", Version: "v1", Root: machineRoot(environ),
+		Self:    "/nowhere/xexit-main", Version: "v1", Root: machineRoot(environ), Daemon: ipc.Client{Path: filepath.Join(runtime, "control")},
 	})
 	return status, out.String(), errs.String()
 }
@@ -312,10 +313,13 @@ func TestRecordVerb(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary be the child that appends to the history.
+// TestMain lets the test binary be the child that appends to the history, and xexit-main for another user.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == history.AppendVerb {
 		os.Exit(history.AppendMain(os.Args[2:], os.Stdin))
+	}
+	if os.Getenv(asVar) != "" {
+		os.Exit(playUser())
 	}
 	os.Exit(m.Run())
 }

@@ -39,6 +39,7 @@ Exit status: 0 all is fine, 1 something keeps xexit from doing its job, 2 usage.
 				return failed(err)
 			}
 			facts.Config = doctorConfig(check(config.SystemPaths()))
+			facts.Daemon = doctorDaemon(c.Context(), env)
 			report := doctor.Examine(facts)
 			if asJSON {
 				if err := writeJSON(env, report); err != nil {

@@ -37,7 +37,11 @@ func endCommand(env Env) *cobra.Command {
 		Short: "end a session now: hooks, then what belongs to it",
 		Long: `Run the exit scripts in /etc/Xexit.d, then end what belongs to the session:
 politely, and after the grace for certain. Without --session it is the session
-that the environment names. EndXSession is this command.`,
+that the environment names. EndXSession is this command.
+
+Where the daemon runs, --session may also be the id of a login of yours; root
+may name anybody's. The daemon ends it then, as its configuration says, and
+goes on with that if this command is interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			req, err := f.request()
@@ -95,21 +99,13 @@ func (f *endFlags) run(ctx context.Context, env Env, req ending.Request) error {
 		}
 		return showPlans(env, []ending.Plan{plan}, f.json, "would be")
 	}
+	if done, err := f.endByDaemon(ctx, env, req); done {
+		return err
+	}
 	if !ending.Detach() {
 		return f.detach(env)
 	}
-	if f.verbose {
-		req.Progress = func(s ending.Step) { showStep(env, s) }
-	}
-	if f.progress != "" {
-		p, err := openProgress(f.progress, req.Progress)
-		if err != nil { // no reason to end nobody
-			complain(env, err)
-		} else {
-			defer p.close()
-			req.Progress = p.step
-		}
-	}
+	defer f.follow(env, &req)()
 	result, err := host.End(ctx, req, logger(env, f.verbose))
 	if err != nil {
 		return endError(err)
@@ -125,6 +121,23 @@ func (f *endFlags) run(ctx context.Context, env Env, req ending.Request) error {
 		return exitError{status: result.Exit}
 	}
 	return nil
+}
+
+// follow has the steps of the end told as the flags say, until it is called off.
+func (f *endFlags) follow(env Env, req *ending.Request) (off func()) {
+	if f.verbose {
+		req.Progress = func(s ending.Step) { showStep(env, s) }
+	}
+	if f.progress == "" {
+		return func() {}
+	}
+	p, err := openProgress(f.progress, req.Progress)
+	if err != nil { // no reason to end nobody
+		complain(env, err)
+		return func() {}
+	}
+	req.Progress = p.step
+	return p.close
 }
 
 // detach runs this command again in a session of its own and waits for it: the

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xexit/internal/history"
+	"xexit/internal/ipc"
 	"xexit/internal/registry"
 	"xexit/internal/term"
 )
@@ -23,11 +24,13 @@ func logCommand(env Env) *cobra.Command {
 		Use:   "log",
 		Short: "what ended when, how that was noticed, and what was done",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			records, problems, err := readHistory(env)
+		RunE: func(c *cobra.Command, _ []string) error {
 			if count < 0 {
 				return usage(fmt.Errorf("--count %d: a number of records cannot be negative", count))
 			}
+			records, problems, err := readHistory(env)
+			system, systemErr := systemRecords(c.Context(), env, ipc.LogQuery{Count: count, Session: only})
+			records, err = history.Merge(records, system), errors.Join(err, systemErr)
 			records = choose(records, only, count)
 			for _, p := range problems {
 				complain(env, errors.New(p.String()))

@@ -10,6 +10,7 @@ import (
 
 	"xexit/internal/ending"
 	"xexit/internal/history"
+	"xexit/internal/ipc"
 	"xexit/internal/policy"
 	"xexit/internal/session"
 	"xexit/internal/term"
@@ -26,13 +27,24 @@ func showPlans(env Env, plans []ending.Plan, asJSON bool, mood string) error {
 		if i > 0 {
 			fmt.Fprintln(env.Stdout)
 		}
-		fmt.Fprintln(env.Stdout, style.Paint(term.Bold, planTitle(p)))
-		if err := planTable(p, style).Write(env.Stdout); err != nil {
+		if err := showPlan(env, p, style, mood, ""); err != nil {
 			return failed(err)
 		}
-		fmt.Fprintf(env.Stdout, "  %s\n", planSum(p, mood))
 	}
 	return nil
+}
+
+// showPlan prints one. said is what else is known of the session, may be "".
+func showPlan(env Env, p ending.Plan, style term.Style, mood, said string) error {
+	fmt.Fprintln(env.Stdout, style.Paint(term.Bold, planTitle(p)))
+	if said != "" {
+		fmt.Fprintf(env.Stdout, "  %s\n", term.Escape(said))
+	}
+	if err := planTable(p, style).Write(env.Stdout); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(env.Stdout, "  %s\n", planSum(p, mood))
+	return err
 }
 
 func planTitle(p ending.Plan) string {
@@ -61,6 +73,7 @@ type planned struct {
 	Reason    session.Reason    `json:"reason"`
 	Processes []history.Process `json:"processes"`
 	Undecided []history.Process `json:"undecided"`
+	Daemon    *ipc.Login        `json:"daemon,omitempty"` // what it says of the login
 }
 
 func planJSON(plans []ending.Plan) []planned {
@@ -242,14 +255,22 @@ func recordTitle(r history.Record) string {
 	case r.Verified:
 		title += fmt.Sprintf("; verified empty after %s", term.Duration(time.Duration(r.Took)))
 	case r.Took == 0:
-		title += "; NOT CARRIED OUT (try again: xexit end --session " + string(r.Session) + ")"
+		title += "; NOT CARRIED OUT" + again(r)
 	default:
-		title += fmt.Sprintf("; not verified after %s (try again: xexit end --session %s)", term.Duration(time.Duration(r.Took)), r.Session)
+		title += fmt.Sprintf("; not verified after %s", term.Duration(time.Duration(r.Took))) + again(r)
 	}
 	if r.Resumed {
 		title += "; an earlier attempt was interrupted"
 	}
 	return title
+}
+
+// again says how to try once more. The daemon does so of itself.
+func again(r history.Record) string {
+	if r.Login != "" {
+		return ""
+	}
+	return " (try again: xexit end --session " + string(r.Session) + ")"
 }
 
 func hookText(h history.Hook) string {

@@ -56,7 +56,9 @@ func Examine(f Facts) Report {
 			r.add("By what its processes are known", s.ID, s.evidence(f.Login))
 		}
 	}
-	r.add("This login and this machine", "", f.machine())
+	machine := f.machine()
+	r.add("This login and this machine", "", machine)
+	r.add("System mode", "", f.Daemon.findings(machine))
 	r.add("Configuration and exit scripts", "", f.Config.findings())
 	r.add("Records", "", f.Records.findings(f.Config))
 	return r

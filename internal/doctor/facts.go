@@ -17,6 +17,7 @@ type Facts struct {
 	SSH      SSH
 	Config   Config
 	Records  Records
+	Daemon   Daemon
 }
 
 // User is who asked.

@@ -46,6 +46,18 @@ func Read(paths ...string) ([]Record, []Problem, error) {
 	return m.records(), problems, errors.Join(failed...)
 }
 
+// Merge makes one list of several that Read returned, in the order of time,
+// with one record of what is in more than one of them.
+func Merge(lists ...[]Record) []Record {
+	var m merger
+	for _, list := range lists {
+		for _, r := range list {
+			m.add(r)
+		}
+	}
+	return m.records()
+}
+
 // merger collects lines by their id.
 type merger struct {
 	byID  map[string]int

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"xexit/internal/doctor"
+	"xexit/internal/ipc"
+)
+
+// doctorDaemon is what the daemon says of itself, or that it says nothing.
+func doctorDaemon(ctx context.Context, env Env) doctor.Daemon {
+	c := env.daemon()
+	d := doctor.Daemon{Socket: c.Path}
+	s, err := c.Status(ctx)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		d.State = doctor.DaemonStopped
+	case errors.Is(err, fs.ErrNotExist):
+		d.State = doctor.DaemonAbsent
+	case errors.Is(err, ipc.ErrBusy):
+		d.State, d.Why = doctor.DaemonBusy, err.Error()
+	case err != nil:
+		d.State, d.Why = doctor.DaemonSilent, err.Error()
+	default:
+		d.State = doctor.DaemonAnswers
+		says(&d, s)
+		d.Logins = ownLogins(ctx, env)
+	}
+	return d
+}
+
+func says(d *doctor.Daemon, s ipc.Status) {
+	d.Version, d.Types, d.AuditOnly = s.Version, s.Types, s.AuditOnly
+	d.Conflicts, d.Rejected, d.Counters = s.Conflicts, s.ConfigProblems, s.Counters
+	if !s.Since.IsZero() {
+		d.Runs = max(time.Since(s.Since), 1)
+	}
+	for _, p := range s.Sources {
+		d.Sources = append(d.Sources, doctor.Part(p))
+	}
+	d.Worker = doctor.Part(s.Worker)
+}
+
+// ownLogins says what becomes of the caller's logins. Root's are not ended.
+func ownLogins(ctx context.Context, env Env) []string {
+	if isRoot() {
+		return nil
+	}
+	list, err := env.daemon().Logins(ctx, false)
+	if err != nil {
+		return nil // it has just answered: the next call shows
+	}
+	var texts []string
+	for _, l := range list {
+		texts = append(texts, loginTitle(l)+": "+loginText(l))
+	}
+	return texts
+}
