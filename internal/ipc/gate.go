@@ -3,6 +3,7 @@ package ipc
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // Limits bound how many connections are open at once. Zero fields have the
@@ -119,4 +120,29 @@ func (g *gate) count(c *caller, by int) {
 	if g.held[c.share] += by; g.held[c.share] == 0 {
 		delete(g.held, c.share) // uids are many
 	}
+}
+
+// acquaintances remember for a moment who has a login here: whoever floods the
+// socket must not have that looked up each time.
+type acquaintances struct {
+	since time.Time
+	has   map[uint32]bool
+}
+
+// At most this many, for that long.
+const (
+	maxAcquaintances = 1024
+	acquainted       = time.Second
+)
+
+func (a *acquaintances) knows(uid uint32, ask func(uint32) bool) bool {
+	if now := time.Now(); a.has == nil || len(a.has) >= maxAcquaintances || now.Sub(a.since) >= acquainted {
+		a.since, a.has = now, map[uint32]bool{}
+	}
+	has, said := a.has[uid]
+	if !said {
+		has = ask(uid)
+		a.has[uid] = has
+	}
+	return has
 }

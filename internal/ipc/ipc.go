@@ -176,13 +176,13 @@ type State struct {
 
 // Status is what the daemon says of itself.
 type Status struct {
-	Version   string     `json:"version"`
-	PID       int        `json:"pid"`
-	Since     time.Time  `json:"since,omitzero"`
-	Types     []string   `json:"types"` // that it takes on
-	AuditOnly bool       `json:"audit_only"`
-	Sources   []State    `json:"sources"`
-	Worker    State      `json:"worker"` // of the displays
+	Version   string    `json:"version"`
+	PID       int       `json:"pid"`
+	Since     time.Time `json:"since,omitzero"`
+	Types     []string  `json:"types"` // that it takes on
+	AuditOnly bool      `json:"audit_only"`
+	Sources   []State   `json:"sources"`
+	Worker    State     `json:"worker"` // of the displays
 	// Conflicts are what on this machine is in the daemon's way. Of those that
 	// may name others' logins, users other than root are told nothing.
 	Conflicts []doctor.Finding `json:"conflicts"`

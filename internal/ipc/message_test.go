@@ -57,3 +57,24 @@ func TestErrorsCross(t *testing.T) {
 		t.Errorf("of no kind: %v", err)
 	}
 }
+
+// TestAcquaintances: who asks again and again is looked up once, and nobody is
+// taken for another.
+func TestAcquaintances(t *testing.T) {
+	var a acquaintances
+	asked := 0
+	even := func(uid uint32) bool { asked++; return uid%2 == 0 }
+	for range 1000 {
+		if !a.knows(alice*2, even) || a.knows(bob*2+1, even) {
+			t.Fatal("one is taken for the other")
+		}
+	}
+	if asked >= 1000 {
+		t.Errorf("looked up %d times", asked)
+	}
+	for uid := range uint32(3 * maxAcquaintances) {
+		if a.knows(uid, even) != (uid%2 == 0) || len(a.has) > maxAcquaintances {
+			t.Fatalf("%d of %d", uid, len(a.has))
+		}
+	}
+}

@@ -20,15 +20,17 @@ type Server struct {
 	Handler Handler
 	Limits  Limits
 	// Known reports whether a user has a login here; nil: everybody has.
-	// Those that have none share one user's limit. It answers from memory.
+	// Those that have none share one user's limit. It answers from memory;
+	// what it says of a user holds for a second.
 	Known func(uid uint32) bool
 	// Trouble hears what goes wrong besides what a client is told; nil:
 	// nobody does. It is called concurrently.
 	Trouble  func(error)
 	Patience time.Duration // 0: Patience
 
-	gate gate
-	logs chan struct{} // how many ordinary users read records at once
+	gate  gate
+	known acquaintances // the accepting goroutine's
+	logs  chan struct{} // how many ordinary users read records at once
 }
 
 // logsAtOnce: each reads the history's file.
@@ -111,7 +113,7 @@ func (s *Server) enter(conn *net.UnixConn) *caller {
 		return nil
 	}
 	c := &caller{conn: conn, uid: uid, share: share{uid: uid}}
-	if uid != 0 && s.Known != nil && !s.Known(uid) {
+	if uid != 0 && s.Known != nil && !s.known.knows(uid, s.Known) {
 		c.share = share{stranger: true}
 	}
 	evicted, ok := s.gate.admit(c)
