@@ -65,7 +65,7 @@ var table = map[string]row{
 	"internal/reap":   {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
 	"internal/engine": {imports: []string{"internal/session", "internal/policy"}, deny: pure},
 
-	"internal/ipc": {imports: []string{"internal/session", "internal/linux", "internal/history", "internal/doctor"}},
+	"internal/ipc": {imports: []string{"internal/session", "internal/linux", "internal/history"}},
 
 	// Composition roots and the command line.
 	"internal/displayd": {imports: []string{

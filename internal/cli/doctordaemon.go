@@ -35,7 +35,14 @@ func doctorDaemon(ctx context.Context, env Env) doctor.Daemon {
 
 func says(d *doctor.Daemon, s ipc.Status) {
 	d.Version, d.Types, d.AuditOnly = s.Version, s.Types, s.AuditOnly
-	d.Conflicts, d.Rejected, d.Counters = s.Conflicts, s.ConfigProblems, s.Counters
+	d.Rejected, d.Counters = s.ConfigProblems, s.Counters
+	for _, c := range s.Conflicts {
+		level := doctor.Note
+		if c.Problem {
+			level = doctor.Problem
+		}
+		d.Conflicts = append(d.Conflicts, doctor.Finding{Key: c.Key, Level: level, Text: c.Text, Means: c.Means, Do: c.Do})
+	}
 	if !s.Since.IsZero() {
 		d.Runs = max(time.Since(s.Since), 1)
 	}

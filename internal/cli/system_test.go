@@ -83,7 +83,7 @@ func (k *keeper) Status() ipc.Status {
 		Version: "v", PID: 1, Since: time.Now().Add(-3 * time.Hour), Types: []string{"x11", "tty"}, AuditOnly: true,
 		Sources:        []ipc.State{{Name: "logind", Alive: true}},
 		Worker:         ipc.State{Name: "the display worker", Text: "it broke off" + escape},
-		Conflicts:      []doctor.Finding{{Key: "pam.loginuid", Level: doctor.Note, Text: "logins get no audit id" + escape}, {Key: "audit.unset", Level: doctor.Note, Text: "9 of carol"}},
+		Conflicts:      []ipc.Conflict{{Key: "pam.loginuid", Text: "logins get no audit id" + escape}, {Key: "audit.unset", Text: "9 of carol"}},
 		ConfigProblems: []string{"xexit.toml:3: grase"},
 		Counters:       map[string]int64{"ended": 12},
 	}

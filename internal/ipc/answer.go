@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"xexit/internal/doctor"
 	"xexit/internal/history"
 	"xexit/internal/session"
 )
@@ -59,7 +58,7 @@ const slowest = 3
 // public is a status without what it says of others.
 func (s Status) public() Status {
 	s.Counters = nil // they count what others do
-	s.Conflicts = slices.DeleteFunc(slices.Clone(s.Conflicts), func(f doctor.Finding) bool {
+	s.Conflicts = slices.DeleteFunc(slices.Clone(s.Conflicts), func(f Conflict) bool {
 		return !slices.Contains(publicConflicts(), f.Key)
 	})
 	if len(s.ConfigProblems) > 0 { // the file may be root's alone

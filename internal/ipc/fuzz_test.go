@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"xexit/internal/doctor"
 	"xexit/internal/history"
 	"xexit/internal/session"
 )
@@ -69,7 +68,7 @@ func FuzzAnswer(f *testing.F) {
 		{Record: &history.Record{V: 1, ID: "x", Event: history.Done, Status: &status, Took: history.Millis(time.Second)}},
 		{Step: &Step{Step: "claim", At: history.Millis(time.Millisecond)}},
 		{Result: &Result{Exit: 3, Survivors: []history.Survivor{{Comm: "a", Cause: "b"}}, Problems: []string{"p"}}},
-		{Status: &Status{Types: []string{"x11"}, Conflicts: []doctor.Finding{{Key: "k", Level: doctor.Note}}, Counters: map[string]int64{"a": 1}}},
+		{Status: &Status{Types: []string{"x11"}, Conflicts: []Conflict{{Key: "k", Problem: true}}, Counters: map[string]int64{"a": 1}}},
 		{Error: toWire(ErrNoLogin)},
 	} {
 		line, err := encodeAnswer(a)

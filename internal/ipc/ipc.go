@@ -24,7 +24,6 @@ import (
 	"errors"
 	"time"
 
-	"xexit/internal/doctor"
 	"xexit/internal/history"
 	"xexit/internal/session"
 )
@@ -174,6 +173,15 @@ type State struct {
 	Text  string `json:"text,omitempty"` // since when, or why not
 }
 
+// Conflict is something on this machine that is in the daemon's way.
+type Conflict struct {
+	Key     string `json:"key"`  // for programs: "logind.kills"
+	Text    string `json:"text"` // what is
+	Means   string `json:"means,omitempty"`
+	Do      string `json:"do,omitempty"`
+	Problem bool   `json:"problem"` // it keeps the daemon from doing its job; else it is good to know
+}
+
 // Status is what the daemon says of itself.
 type Status struct {
 	Version   string    `json:"version"`
@@ -185,7 +193,7 @@ type Status struct {
 	Worker    State     `json:"worker"` // of the displays
 	// Conflicts are what on this machine is in the daemon's way. Of those that
 	// may name others' logins, users other than root are told nothing.
-	Conflicts []doctor.Finding `json:"conflicts"`
+	Conflicts []Conflict `json:"conflicts"`
 	// ConfigProblems are those of the configuration that was not taken at the
 	// last reload; empty if what is on disk is what holds. The lines are for
 	// root, others are told that there are some.

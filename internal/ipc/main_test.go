@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"xexit/internal/doctor"
 	"xexit/internal/history"
 	"xexit/internal/session"
 )
@@ -289,7 +288,7 @@ func newKeeper() *keeper {
 		records: []history.Record{record("a", alice), record("b", bob), record("c", alice)},
 		status: Status{
 			Version: "v", PID: 7, Types: []string{"x11"}, Counters: map[string]int64{"logins": 3},
-			Conflicts:      []doctor.Finding{{Key: "audit.unset", Text: "4 of alice"}, {Key: "logind.kills"}, {Key: "of.a.later.version"}},
+			Conflicts:      []Conflict{{Key: "audit.unset", Text: "4 of alice"}, {Key: "logind.kills"}, {Key: "of.a.later.version"}},
 			ConfigProblems: []string{"xexit.toml:7: alice's secret"},
 		},
 	}
