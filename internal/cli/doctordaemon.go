@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
 	"syscall"
 	"time"
 
@@ -53,7 +54,7 @@ func says(d *doctor.Daemon, s ipc.Status) {
 }
 
 // ownLogins says what becomes of the caller's logins. Root's are not ended.
-func ownLogins(ctx context.Context, env Env) []string {
+func ownLogins(ctx context.Context, env Env) []doctor.DaemonLogin {
 	if isRoot() {
 		return nil
 	}
@@ -61,9 +62,11 @@ func ownLogins(ctx context.Context, env Env) []string {
 	if err != nil {
 		return nil // it has just answered: the next call shows
 	}
-	var texts []string
+	var logins []doctor.DaemonLogin
 	for _, l := range list {
-		texts = append(texts, loginTitle(l)+": "+loginText(l))
+		logins = append(logins, doctor.DaemonLogin{
+			Scope: path.Base(l.Cgroup), Ends: l.Fate == ipc.FateEnd, Text: loginTitle(l) + ": " + loginText(l),
+		})
 	}
-	return texts
+	return logins
 }

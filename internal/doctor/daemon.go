@@ -35,7 +35,19 @@ type Daemon struct {
 	Conflicts []Finding
 	Rejected  []string // what is wrong with the configuration that it did not take
 	Counters  map[string]int64
-	Logins    []string // of who asks, in words; none for root
+	Logins    []DaemonLogin // of who asks; none for root
+}
+
+// DaemonLogin is a login as the daemon knows it.
+type DaemonLogin struct {
+	Scope string // its unit, or the last part of its control group's path
+	Ends  bool   // what it leaves behind is ended
+	Text  string // in words
+}
+
+// ends reports whether the daemon ends the login with this scope.
+func (d Daemon) ends(scope string) bool {
+	return scope != "" && slices.ContainsFunc(d.Logins, func(l DaemonLogin) bool { return l.Ends && l.Scope == scope })
 }
 
 // Part is one part of the daemon.
@@ -70,7 +82,7 @@ func (d Daemon) findings(elsewhere []Finding) []Finding {
 		}
 	}
 	for _, l := range d.Logins {
-		list = append(list, fine("daemon.login", l))
+		list = append(list, fine("daemon.login", l.Text))
 	}
 	return append(list, d.counted()...)
 }

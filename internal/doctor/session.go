@@ -101,6 +101,8 @@ func (s Session) unwatched(f Facts) Finding {
 	case f.User.UID == 0:
 		return note("session.root", "root's own session is not watched", "root's processes are the machine's too: a display does not tell which to end",
 			"call this as the session's user; as root, start a session with: xexit session -- CMD")
+	case f.Daemon.ends(f.Login.Scope):
+		return fine("session.login", "it has no watcher of its own: the daemon ends what its login leaves behind")
 	case b.Display == "" && b.Wayland == "" && b.Marker == "":
 		return problem("session.none", "no DISPLAY and no XEXIT_SESSION here: this shell is in no session that xexit could watch",
 			meaning, "call this inside of the session"+f.named()+", or start one with: xexit session -- CMD")
