@@ -238,8 +238,10 @@ func (s *Server) shown(c *caller, err error) *wireError {
 	case k == nil:
 		s.trouble(fmt.Errorf("request of uid %d: %w", c.uid, err))
 		return toWire(ErrFailed)
+	case errors.Is(err, errStopping):
+		return toWire(errStopping)
 	case k.err == ErrNoLogin || k.err == ErrFailed:
-		return toWire(k.err)
+		return toWire(k.err) // whatever else it says
 	}
 	return toWire(err)
 }
