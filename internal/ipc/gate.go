@@ -90,11 +90,14 @@ func (g *gate) spoke(c *caller) bool {
 	return c.placed
 }
 
-// leave gives the place of c back, if it still has one.
-func (g *gate) leave(c *caller) {
+// leave gives the place of c back, and reports whether it still had one: whoever
+// evicted it hangs up on it.
+func (g *gate) leave(c *caller) (had bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	had = c.placed
 	g.release(c)
+	return had
 }
 
 func (g *gate) release(c *caller) {

@@ -72,9 +72,10 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		}
 		if c := s.enter(conn); c != nil {
 			callers.Go(func() {
-				defer s.gate.leave(c)
-				defer c.conn.Close() //nolint:errcheck // nothing depends on it
 				s.serve(ctx, c)
+				if s.gate.leave(c) {
+					_ = c.conn.Close()
+				}
 			})
 		}
 	}
