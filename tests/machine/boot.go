@@ -15,14 +15,20 @@ import (
 	"xexit/tests/agent"
 )
 
-// Image is the Debian tree that tests/setup.sh makes for Boot.
-const Image = "/var/cache/xexit-test/bookworm"
+// The Debian trees that tests/image.sh makes for Boot.
+const (
+	Debian12 = "/var/cache/xexit-test/debian-12"
+	Debian13 = "/var/cache/xexit-test/debian-13" // with a desktop
+)
 
-// Boot makes a machine that a real systemd boots: logind, PAM, sshd, D-Bus and
-// one user manager a user, in a container of systemd-nspawn(1). What is staged
-// is bound into it; all that it writes is gone when it stops. Logins come in
-// by SSHPlain, and Root's commands run in a service.
-func Boot(stage string) (m *Machine, err error) {
+// Boot is BootImage with Debian 12.
+func Boot(stage string) (*Machine, error) { return BootImage(Debian12, stage) }
+
+// BootImage makes a machine that a real systemd boots: logind, PAM, sshd, D-Bus
+// and one user manager a user, in a container of systemd-nspawn(1). What is
+// staged is bound into it; all that it writes is gone when it stops. Logins
+// come in by SSHPlain, and Root's commands run in a service.
+func BootImage(image, stage string) (m *Machine, err error) {
 	m = &Machine{known: make(map[string][]*Ref), terminals: make(map[string]*Terminal), changed: make(chan struct{})}
 	if m.base, err = os.MkdirTemp("/var/tmp", "xexit-boot-"); err != nil {
 		return nil, err
@@ -36,7 +42,7 @@ func Boot(stage string) (m *Machine, err error) {
 	if m.halt, err = guard(group, filepath.Dir(m.base)); err != nil {
 		return nil, errors.Join(err, os.Remove(group), os.RemoveAll(filepath.Dir(m.base)))
 	}
-	if err := m.nspawn(name, group, stage); err != nil {
+	if err := m.nspawn(name, group, image, stage); err != nil {
 		return nil, errors.Join(err, m.Stop())
 	}
 	// Its socket is there when the system is up: see agentUnit.
@@ -46,15 +52,24 @@ func Boot(stage string) (m *Machine, err error) {
 	return m, nil
 }
 
+// staged are the places of what an installed xexit and the tests have.
+func staged() []string {
+	return []string{
+		"/usr/bin/xexit", "/usr/bin/EndXSession", "/usr/libexec/xexit", filepath.Dir(Program),
+		"/etc/xexit", "/etc/Xexit.d", "/etc/X11/Xsession.d/90xexit",
+		"/usr/lib/systemd/system/xexit*", "/usr/lib/sysusers.d/xexit*", "/usr/lib/tmpfiles.d/xexit*",
+	}
+}
+
 // nspawn starts the container and finds its first process.
-func (m *Machine) nspawn(name, group, stage string) error {
+func (m *Machine) nspawn(name, group, image, stage string) error {
 	dir, err := os.Open(group)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	args := []string{
-		"unchroot", "systemd-nspawn", "--register=no", "--keep-unit", "-b", "-D", Image, "--volatile=overlay", "--read-only", "--quiet",
+		"unchroot", "systemd-nspawn", "--register=no", "--keep-unit", "-b", "-D", image, "--volatile=overlay", "--read-only", "--quiet",
 		"--bind=/dev/fuse", "--machine=" + name, "--private-network", "--kill-signal=SIGRTMIN+3", "--console=pipe",
 	}
 	unit := filepath.Join(filepath.Dir(m.base), agentService)
@@ -62,11 +77,14 @@ func (m *Machine) nspawn(name, group, stage string) error {
 		return err
 	}
 	args = append(args, "--bind-ro="+unit+":/run/systemd/system/"+agentService)
-	for _, path := range []string{
-		"/usr/bin/xexit", "/usr/bin/EndXSession", "/usr/libexec/xexit", filepath.Dir(Program),
-		"/etc/xexit", "/etc/Xexit.d", "/etc/X11/Xsession.d/90xexit",
-	} {
-		args = append(args, "--bind-ro="+stage+path+":"+path)
+	for _, pattern := range staged() {
+		found, err := filepath.Glob(stage + pattern)
+		if err != nil {
+			return err
+		}
+		for _, path := range found {
+			args = append(args, "--bind-ro="+path+":"+strings.TrimPrefix(path, stage))
+		}
 	}
 	args = append(args, "systemd.wants="+agentService) // for systemd: systemd-debug-generator(8)
 	m.init = exec.Command(stage+Program, args...)

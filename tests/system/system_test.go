@@ -1,0 +1,99 @@
+package system
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"xexit/tests/machine"
+)
+
+// staged builds what the containers get.
+func staged(t *testing.T, faults bool) string {
+	t.Helper()
+	if why := Needs(); why != "" {
+		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	repository, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage, err := os.MkdirTemp("/var/tmp", "xexit-system-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(stage); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := Stage(repository, stage, faults); err != nil {
+		t.Fatal(err)
+	}
+	return stage
+}
+
+// host boots a container with the daemon. What the daemon said is told when
+// the test fails.
+func host(t *testing.T, image, stage string) *Host {
+	t.Helper()
+	h, err := NewHost(image, stage, Daemon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(h.journal())
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// TestLogins: every kind of login, left behind full and ended in every way,
+// beside another login of its user's that has the same again, and as his last.
+func TestLogins(t *testing.T) {
+	stage := staged(t, false)
+	for _, plan := range Plans([]string{machine.Debian12, machine.Debian13}, []Ender{Daemon}) {
+		t.Run(imageName(plan.Image), func(t *testing.T) {
+			t.Parallel()
+			err := plan.Do(stage, func(c *Cell) {
+				t.Log(c.Line())
+				if wrong := c.wrong(Leftovers()); len(wrong) > 0 {
+					t.Errorf("%s, %s, his last: %v: %q", c.Kind, c.End, c.Last, wrong)
+				}
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestLeftoversStay: without anybody to end them, all of them outlive a logout.
+func TestLeftoversStay(t *testing.T) {
+	t.Parallel()
+	h, err := NewHost(machine.Debian12, staged(t, false), Nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	out, err := h.Run(Kinds()[0], Logout, "alice", Leftovers(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range Leftovers() {
+		if got := out.Fates[l.Name]; got != Lives {
+			t.Errorf("%s: %s; so it would prove nothing", l.Name, got)
+		}
+	}
+}
