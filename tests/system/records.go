@@ -28,9 +28,15 @@ type Record struct {
 	Problems []string
 }
 
-// records are the history of the whole container, as it lies on its disk.
-func (h *Host) records() (all []Record, err error) {
-	files, err := filepath.Glob(h.m.Path("/var/lib/xexit") + "/*.jsonl")
+// records are the history of the whole container, as it lies on its disk. An
+// end writes there last.
+func (h *Host) records() ([]Record, error) { return h.history("/var/lib/xexit") }
+
+// early are the records as they come: where nothing can hang.
+func (h *Host) early() ([]Record, error) { return h.history("/run/xexit") }
+
+func (h *Host) history(dir string) (all []Record, err error) {
+	files, err := filepath.Glob(h.m.Path(dir) + "/*.jsonl")
 	if err != nil {
 		return nil, err
 	}

@@ -55,30 +55,50 @@ func host(t *testing.T, image, stage string) *Host {
 	return h
 }
 
-// TestLogins: every kind of login, left behind full and ended in every way,
-// beside another login of its user's that has the same again, and as his last.
-func TestLogins(t *testing.T) {
+// TestSystem boots no more than three containers at once (-parallel 3): the
+// kernel counts inotify instances by uid, across all of them.
+func TestSystem(t *testing.T) {
 	stage := staged(t, false)
-	for _, plan := range Plans([]string{machine.Debian12, machine.Debian13}, []Ender{Daemon}) {
-		t.Run(imageName(plan.Image), func(t *testing.T) {
+	faulty := staged(t, true)
+	for name, test := range map[string]func(*testing.T, string){
+		"logins/debian-12": func(t *testing.T, stage string) { logins(t, machine.Debian12, stage) },
+		"logins/debian-13": func(t *testing.T, stage string) { logins(t, machine.Debian13, stage) },
+		"leftovers stay":   leftoversStay,
+		"ends do not wait": endsDoNotWait,
+		"killed anywhere":  killedAnywhere,
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := plan.Do(stage, func(c *Cell) {
-				t.Log(c.Line())
-				if wrong := c.wrong(Leftovers()); len(wrong) > 0 {
-					t.Errorf("%s, %s, his last: %v: %q", c.Kind, c.End, c.Last, wrong)
-				}
-			})
-			if err != nil {
-				t.Error(err)
-			}
+			test(t, stage)
+		})
+	}
+	for _, image := range []string{machine.Debian12, machine.Debian13} {
+		t.Run("killed at each step/"+imageName(image), func(t *testing.T) {
+			t.Parallel()
+			killedAtEachStep(t, image, faulty)
 		})
 	}
 }
 
-// TestLeftoversStay: without anybody to end them, all of them outlive a logout.
-func TestLeftoversStay(t *testing.T) {
-	t.Parallel()
-	h, err := NewHost(machine.Debian12, staged(t, false), Nobody)
+// logins: every kind of login, left behind full and ended in every way, beside
+// another login of its user's that has the same again, and as his last.
+func logins(t *testing.T, image, stage string) {
+	for _, plan := range Plans([]string{image}, []Ender{Daemon}) {
+		err := plan.Do(stage, func(c *Cell) {
+			t.Log(c.Line())
+			if wrong := c.wrong(Leftovers()); len(wrong) > 0 {
+				t.Errorf("%s, %s, his last: %v: %q", c.Kind, c.End, c.Last, wrong)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// leftoversStay: without anybody to end them, all of them outlive a logout.
+func leftoversStay(t *testing.T, stage string) {
+	h, err := NewHost(machine.Debian12, stage, Nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
