@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins test-gauntlet gauntlet bombs test-display soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins test-gauntlet gauntlet bombs test-display test-system soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -114,7 +114,7 @@ $(SUM): tests/cmd/testsum/*.go
 test: setup static $(SUM)
 	@echo '== unit tests, race detector'
 	@$(SUM) -race ./...
-	@$(MAKE) --no-print-directory realtime scenarios test-gauntlet test-display
+	@$(MAKE) --no-print-directory realtime scenarios test-gauntlet test-display test-system
 	@echo 'make test: all passed'
 
 setup:
@@ -133,7 +133,7 @@ realtime: $(SUM)
 # cache, which does not see that the programs under test have changed.
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
-	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/(matrix|gauntlet|logins)$$")
+	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/(matrix|gauntlet|logins|system)$$")
 
 # A real suspend, Xorg on virtual terminals and an older kernel, in an emulated
 # machine: one boot. The scenarios run it too, beside the others.
@@ -174,6 +174,13 @@ test-display: build $(SUM)
 	@rm -f bin/matrix.txt; status=0; \
 	  XEXIT_MATRIX='$(CURDIR)/bin/matrix.txt' $(SUM) -C tests -count 1 -timeout 20m $(if $(RUN),-run '$(RUN)',) ./matrix || status=$$?; \
 	  [ ! -f bin/matrix.txt ] || cat bin/matrix.txt; exit $$status
+
+# System mode on Debian 12 and 13, in containers that a real systemd boots. No
+# more than three at once: the kernel counts inotify instances by uid.
+test-system: build $(SUM)
+	@bash tests/image.sh
+	@echo '== system mode on Debian 12 and 13'
+	@$(SUM) -C tests -count 1 -timeout 30m -parallel 3 $(if $(RUN),-run '$(RUN)',) ./system
 
 # soak-display: random faults on displays of several kinds for an hour. Printed
 # with a result that is wrong is the seed that makes the same choices again.
