@@ -25,7 +25,7 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins test-gauntlet gauntlet bombs test-display test-system soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins test-gauntlet gauntlet bombs test-display test-system system soak soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -181,6 +181,19 @@ test-system: build $(SUM)
 	@bash tests/image.sh
 	@echo '== system mode on Debian 12 and 13'
 	@$(SUM) -C tests -count 1 -timeout 30m -parallel 3 $(if $(RUN),-run '$(RUN)',) ./system
+
+# The same beside its rivals, ROUNDS times: docs/system.md. An hour.
+system: build
+	@bash tests/setup.sh
+	@bash tests/image.sh
+	@cd tests && go run ./cmd/system -rounds $(or $(ROUNDS),3) -o ../docs/system.md
+
+# soak: the daemon and SESSIONS logins by ssh, 20 at once, that leave processes
+# behind; then DISPLAYS logins with a display, of which LOST lose it, one a second.
+soak: build
+	@bash tests/setup.sh
+	@bash tests/image.sh
+	@cd tests && go run ./cmd/system -soak $(or $(SESSIONS),2000) -displays $(or $(DISPLAYS),200) -lost $(or $(LOST),120)
 
 # soak-display: random faults on displays of several kinds for an hour. Printed
 # with a result that is wrong is the seed that makes the same choices again.

@@ -86,6 +86,16 @@ func (m *Machine) Refs(name string) []*Ref {
 	return slices.Clone(m.known[name])
 }
 
+// Forget lets go of the processes known under a name.
+func (m *Machine) Forget(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.known[name] {
+		_ = r.fd.Close()
+	}
+	delete(m.known, name)
+}
+
 // Await waits until n processes are known under the name.
 func (m *Machine) Await(name string, n int) ([]*Ref, error) {
 	guard := time.NewTimer(Guard)

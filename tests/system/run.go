@@ -14,14 +14,14 @@ type Plan struct {
 }
 
 // Plans are all cells of these Enders, one plan for each container. A login
-// that terminate-session ends need not end in every way.
+// that terminate-session ends, or nobody, need not end in every way.
 func Plans(images []string, enders []Ender) (plans []Plan) {
 	for _, image := range images {
 		for _, e := range enders {
 			p := Plan{Image: image, Ender: e}
 			for _, k := range Kinds() {
 				for _, end := range k.Ends {
-					if e == Terminate && end != Logout {
+					if (e == Terminate || e == Nobody) && end != Logout {
 						continue
 					}
 					p.Cells = append(p.Cells, Cell{Image: image, Ender: e, Kind: k.Name, End: end})
@@ -117,11 +117,10 @@ func (c *Cell) Line() string {
 		text += " his last"
 	}
 	text += " " + c.short()
-	if c.Ender == Daemon {
-		for _, w := range c.wrong(Leftovers()) {
-			text += "\n    WRONG: " + w
-		}
-	} else if c.Err != nil {
+	for _, w := range c.Wrong() {
+		text += "\n    WRONG: " + w
+	}
+	if c.Ender != Daemon && c.Err != nil {
 		text += " " + c.Err.Error()
 	}
 	return text

@@ -66,6 +66,7 @@ func TestSystem(t *testing.T) {
 		"leftovers stay":   leftoversStay,
 		"ends do not wait": endsDoNotWait,
 		"killed anywhere":  killedAnywhere,
+		"soak":             soak,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -93,6 +94,17 @@ func logins(t *testing.T, image, stage string) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// soak is a small one of `make soak`.
+func soak(t *testing.T, stage string) {
+	wrong, err := Soak{Sessions: 40, AtOnce: 10, Displays: 4, Lost: 2, Say: t.Logf}.Run(machine.Debian12, stage)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, w := range wrong {
+		t.Error(w)
 	}
 }
 
