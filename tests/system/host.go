@@ -27,6 +27,9 @@ const (
 // Grace is the daemon's here: who ignores TERM gets KILL after it.
 const Grace = "500ms"
 
+// outlive is the gauntlet's program.
+const outlive = "/usr/libexec/xexit-test/outlive"
+
 const config = `grace = "` + Grace + `"
 pam-close = "3s"
 [daemon]
@@ -45,6 +48,10 @@ func Stage(repository, dir string, faults bool) error {
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build with fault points: %w: %s", err, out)
 		}
+	}
+	cc := exec.Command("gcc", "-O1", "-static", "-pthread", "-o", dir+outlive, filepath.Join(repository, "tests/gauntlet/outlive/outlive.c"))
+	if out, err := cc.CombinedOutput(); err != nil {
+		return fmt.Errorf("build outlive: %w: %s", err, out)
 	}
 	// The start-up's watcher would do the daemon's work, as the user.
 	snippet := dir + "/etc/X11/Xsession.d/90xexit"

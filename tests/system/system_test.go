@@ -66,6 +66,7 @@ func TestSystem(t *testing.T) {
 		"leftovers stay":   leftoversStay,
 		"ends do not wait": endsDoNotWait,
 		"killed anywhere":  killedAnywhere,
+		"security":         security,
 		"soak":             soak,
 	} {
 		t.Run(name, func(t *testing.T) {
