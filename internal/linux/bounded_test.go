@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -34,5 +35,51 @@ func TestDieAfterEndsTheStopped(t *testing.T) {
 	}
 	if ws, ok := child.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != syscall.SIGKILL {
 		t.Errorf("ended with %v, want SIGKILL", child.ProcessState)
+	}
+}
+
+// Another process of the same user reads the memory of one that has not hidden
+// it, and not of one that has.
+func TestHideMemory(t *testing.T) {
+	if how := os.Getenv("LINUX_TEST_HIDE"); how != "" {
+		if how == "hidden" {
+			if err := HideMemory(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _ = os.Stdout.WriteString("ready\n")
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		return
+	}
+	user := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() == 0 { // for whom nothing is hidden
+		user.Credential = &syscall.Credential{Uid: 21099, Gid: 21099}
+	}
+	for how, want := range map[string]bool{"open": true, "hidden": false} {
+		child := exec.Command("/proc/self/exe", "-test.run=^TestHideMemory$")
+		child.Env, child.Dir, child.SysProcAttr = append(os.Environ(), "LINUX_TEST_HIDE="+how), "/", user
+		in, err := child.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 6)); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{"mem", "environ", "fd"} {
+			spy := exec.Command("/bin/sh", "-c", `case $1 in */fd) ls "$1";; *) : <"$1";; esac`, "sh", fmt.Sprintf("/proc/%d/%s", child.Process.Pid, file))
+			spy.SysProcAttr = user
+			if err := spy.Run(); (err == nil) != want {
+				t.Errorf("%s: %s: %v; to be seen: %v", how, file, err, want)
+			}
+		}
+		_ = in.Close()
+		_ = child.Wait()
 	}
 }
