@@ -25,7 +25,12 @@ BUILD := CGO_ENABLED=0 go build $(VCS) -trimpath -ldflags '-s -w'
 TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm logins test-gauntlet gauntlet bombs test-display test-system system soak soak-display bench fuzz check-long clean
+# Packages of tests that boot containers.
+BOOTED ?= control endlogin exempt gauntlet logins system
+empty :=
+space := $(empty) $(empty)
+
+.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm containers gauntlet bombs test-display system soak soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -114,7 +119,7 @@ $(SUM): tests/cmd/testsum/*.go
 test: setup static $(SUM)
 	@echo '== unit tests, race detector'
 	@$(SUM) -race ./...
-	@$(MAKE) --no-print-directory realtime scenarios test-gauntlet test-display test-system
+	@$(MAKE) --no-print-directory realtime scenarios containers test-display
 	@echo 'make test: all passed'
 
 setup:
@@ -133,7 +138,7 @@ realtime: $(SUM)
 # cache, which does not see that the programs under test have changed.
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
-	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/(matrix|gauntlet|logins|system)$$")
+	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/($(subst $(space),|,matrix $(BOOTED)))$$")
 
 # A real suspend, Xorg on virtual terminals and an older kernel, in an emulated
 # machine: one boot. The scenarios run it too, beside the others.
@@ -141,20 +146,15 @@ vm: build $(SUM)
 	@echo '== emulated machine'
 	@$(SUM) -C tests -count 1 -timeout 20m ./vm
 
-# Whoever tells of logins: logind, and the PAM hook where it does not run, in
-# containers that a real systemd boots.
-logins: build $(SUM)
-	@bash tests/setup.sh
+# Tests in containers that a real systemd boots, one package after the other: who
+# tells of logins, what the daemon does, what outlives a login and what may. No
+# more than three containers at once: the kernel counts inotify instances by uid.
+containers: build $(SUM)
 	@bash tests/image.sh
-	@$(SUM) -C tests -count 1 -timeout 20m $(if $(RUN),-run '$(RUN)',) ./logins
+	@echo '== in containers with a real systemd'
+	@$(SUM) -C tests -count 1 -timeout 30m -p 1 -parallel 3 $(if $(RUN),-run '$(RUN)',) $(BOOTED:%=./%)
 
-# Every way to outlive a session against xexit, in containers that a real systemd
-# boots: what is written in tests/gauntlet/ways.go holds.
-test-gauntlet: $(SUM)
-	@echo '== gauntlet'
-	@$(SUM) -C tests -count 1 -timeout 20m ./gauntlet
-
-# The same against its rivals too, for the table.
+# Every way to outlive a session against xexit and its rivals, for the table.
 gauntlet: build
 	@bash tests/setup.sh
 	@bash tests/image.sh
@@ -175,14 +175,7 @@ test-display: build $(SUM)
 	  XEXIT_MATRIX='$(CURDIR)/bin/matrix.txt' $(SUM) -C tests -count 1 -timeout 20m $(if $(RUN),-run '$(RUN)',) ./matrix || status=$$?; \
 	  [ ! -f bin/matrix.txt ] || cat bin/matrix.txt; exit $$status
 
-# System mode on Debian 12 and 13, in containers that a real systemd boots. No
-# more than three at once: the kernel counts inotify instances by uid.
-test-system: build $(SUM)
-	@bash tests/image.sh
-	@echo '== system mode on Debian 12 and 13'
-	@$(SUM) -C tests -count 1 -timeout 30m -parallel 3 $(if $(RUN),-run '$(RUN)',) ./system
-
-# The same beside its rivals, ROUNDS times: docs/system.md. An hour.
+# System mode beside its rivals, ROUNDS times: docs/system.md. An hour.
 system: build
 	@bash tests/setup.sh
 	@bash tests/image.sh
@@ -211,14 +204,6 @@ fuzz:
 	    echo "== $$package $$target"; \
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
 	  done
-
-# What is made to outlive a login, in a login that root ends; part of the
-# scenarios too.
-.PHONY: exempt
-exempt: build $(SUM)
-	@bash tests/setup.sh
-	@bash tests/image.sh
-	@$(SUM) -C tests -count 1 -timeout 10m ./exempt
 
 # check-long: the long proofs, besides all that check does.
 check-long: check
