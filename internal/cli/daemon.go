@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,9 +58,9 @@ func runDaemon(ctx context.Context, env Env, file string) error {
 		return failed(fmt.Errorf("standard error is no file, but %T", env.Stderr))
 	}
 	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: withoutTime}))
-	source, name, err := daemon.HostSource("/", "/proc", func(err error) {
-		log.Warn("logins are told of late", "source", "bus", "error", err)
-	})
+	source, name, err := daemon.HostSource("/", "/proc", news(func(err error) {
+		log.Warn("nobody tells of logins over the bus; their files are watched all the same", "error", err)
+	}))
 	if err != nil {
 		return failed(err)
 	}
@@ -75,4 +76,19 @@ func runDaemon(ctx context.Context, env Env, file string) error {
 		return failed(err)
 	}
 	return nil
+}
+
+// news passes an error on that is not the one before: what is tried again and
+// again fails again and again.
+func news(say func(error)) func(error) {
+	var mu sync.Mutex
+	last := ""
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if text := err.Error(); text != last {
+			last = text
+			say(err)
+		}
+	}
 }

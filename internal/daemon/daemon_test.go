@@ -305,6 +305,23 @@ func TestLeaderChanges(t *testing.T) {
 	b.awaitPhase("1", login.Done)
 }
 
+// TestLongNames: whatever a login calls its display, its state can be read
+// again.
+func TestLongNames(t *testing.T) {
+	b := newBench(t)
+	b.run()
+	leader := b.open("1", "alice")
+	l := b.login("1", "alice", leader.Process.Pid)
+	l.Display, l.RemoteHost = strings.Repeat("\xffx", login.MaxState), strings.Repeat("y", login.MaxState)
+	b.source.set("1", l)
+	b.until("the state is new", func() bool {
+		s, err := login.Decode("1", mustRead(b.stateFile("1")))
+		return err == nil && s.Client != ""
+	})
+	b.end(leader)
+	b.awaitPhase("1", login.Done)
+}
+
 // TestTypeChanged: a user may change what his login calls itself; that does not
 // let it go.
 func TestTypeChanged(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"xexit/internal/cgroup"
 	"xexit/internal/login"
@@ -18,8 +19,8 @@ import (
 // not in its control group yet; gone: its leader does not live any more.
 func (d *Daemon) info(l *member.Login) (info login.Info, late, gone bool, err error) {
 	info = login.Info{
-		UID: l.UID, User: l.User, Scope: l.Scope, Cgroup: l.Cgroup, Audit: l.Audit, Client: l.RemoteHost,
-		Display: session.CanonicalDisplay(l.Display), Type: l.Type, Service: l.Service,
+		UID: l.UID, User: short(l.User), Scope: short(l.Scope), Cgroup: l.Cgroup, Audit: l.Audit, Client: short(l.RemoteHost),
+		Display: session.CanonicalDisplay(short(l.Display)), Type: short(l.Type), Service: short(l.Service),
 	}
 	if l.Leader == 0 {
 		return info, false, false, nil
@@ -50,6 +51,16 @@ func (d *Daemon) info(l *member.Login) (info login.Info, late, gone bool, err er
 	}
 	info.Audit = audit
 	return info, false, false, nil
+}
+
+// short bounds what goes into a state file: a user may set his session's
+// display to what he likes (SetDisplay, org.freedesktop.login1(5)).
+func short(text string) string {
+	const most = 256
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "")
+	}
+	return text
 }
 
 func ignoreGone(err error) error {
