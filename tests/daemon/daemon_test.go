@@ -55,8 +55,8 @@ func needs() string {
 			return tool + " is not installed (tests/setup.sh installs it)"
 		}
 	}
-	if made, err := filepath.Glob("/var/cache/xexit-test/*.made"); err != nil || len(made) == 0 {
-		return "there is no Debian tree to boot (tests/image.sh makes it)"
+	if _, err := os.Stat(machine.Debian12 + ".made"); err != nil {
+		return machine.Debian12 + " is not there (tests/image.sh makes it)"
 	}
 	return ""
 }
@@ -74,11 +74,6 @@ func boot(t *testing.T, stage string) *host {
 		t.Fatal(err)
 	}
 	h := &host{t, m}
-	// The image is read only, and was made before there was a unit.
-	unit, err := os.ReadFile(stage + "/usr/lib/systemd/system/xexit.service")
-	h.must(err)
-	h.must(os.WriteFile(h.Path("/etc/systemd/system/xexit.service"), unit, 0o644))
-	h.root("systemctl", "daemon-reload")
 	t.Cleanup(func() {
 		if t.Failed() {
 			text, _ := m.Root("journalctl", "-u", "xexit.service", "-o", "short-precise", "--no-pager")
