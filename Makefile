@@ -68,7 +68,7 @@ install: build
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	@for unit in share/systemd/system/*; do \
 	  to='$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}"; \
-	  sed 's,/usr/bin/xexit,$(PREFIX)/bin/xexit,' "$$unit" >"$$to" && chmod 644 "$$to" || exit 1; \
+	  sed 's,/usr/bin/xexit,$(PREFIX)/bin/xexit,; s,/usr/libexec/xexit,$(PREFIX)/libexec/xexit,' "$$unit" >"$$to" && chmod 644 "$$to" || exit 1; \
 	done
 	@for hook in share/Xexit.d/*; do \
 	  to='$(DESTDIR)$(SYSCONFDIR)/Xexit.d/'"$${hook##*/}"; \

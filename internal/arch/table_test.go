@@ -95,6 +95,7 @@ var table = map[string]row{
 		"internal/session", "internal/linux", "internal/proc", "internal/member", "internal/config", "internal/history",
 		"internal/cgroup", "internal/logindefs", "internal/login", "internal/logind", "internal/logins",
 		"internal/ipc", "internal/conflict", "internal/doctor",
+		"internal/displayd",
 	}},
 	"internal/demo": {
 		imports: []string{
@@ -108,7 +109,7 @@ var table = map[string]row{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
 			"internal/daemon", "internal/term", "internal/display", "internal/displayd", "internal/watcher", "internal/doctor", "internal/doctor/gather",
-			"internal/pamlogin", "internal/ipc",
+			"internal/pamlogin", "internal/ipc", "internal/logind",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},
 	},

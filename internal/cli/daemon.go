@@ -67,7 +67,7 @@ func runDaemon(ctx context.Context, env Env, file string) error {
 	err = daemon.Run(ctx, daemon.Options{
 		Self: env.Self, Proc: "/proc", Root: "/", Dir: history.SystemRuntime, Config: paths,
 		StateDir: history.SystemState, Version: env.Version,
-		Source: source, SourceName: name, Stderr: stderr, Stop: stopPatience, Log: log,
+		Source: source, SourceName: name, Displays: displays(env.Self), Stderr: stderr, Stop: stopPatience, Log: log,
 	})
 	switch {
 	case errors.Is(err, daemon.ErrConfig):

@@ -75,10 +75,15 @@ func (d *Daemon) act(e *entry, a login.Action) {
 	case login.DropLeader:
 		d.leaders.drop(id)
 		e.watched = false
+	case login.WatchDisplay:
+		d.watchDisplay(e)
+	case login.DropDisplay:
+		d.dropDisplay(id)
 	case login.StartEnd:
 		d.queue = append(d.queue, id)
 	case login.Forget:
 		d.leaders.drop(id)
+		d.dropDisplay(id)
 		delete(d.book, id)
 		if err := d.states.remove(id); err != nil {
 			d.log(e).Error("forget the login", "error", err)

@@ -58,6 +58,7 @@ type Options struct {
 	Source   Source
 	// SourceName is what people call it: "logind", "pam".
 	SourceName string
+	Displays   Displays // nil: nobody watches any
 	Log        *slog.Logger
 	Stderr     *os.File // of the ends' processes
 	// Stop is how long a daemon that is asked to stop waits for ends under way.
@@ -90,6 +91,7 @@ type Daemon struct {
 	since     time.Time
 	left      map[string]member.Login // users' logins that are not taken on
 	conflicts []ipc.Conflict
+	worker    health // of displays
 	counts    map[string]int64
 	notify    notifier
 }
@@ -132,6 +134,9 @@ func (d *Daemon) run(ctx context.Context) error {
 	others.Go(func() { d.watch(ctx) })
 	others.Go(func() { d.serve(ctx) })
 	others.Go(func() { d.examine(ctx, keeps) })
+	if d.o.Displays != nil {
+		others.Go(func() { d.runDisplays(ctx) })
+	}
 	d.notify.send("READY=1")
 	d.loop(ctx, signals)
 	close(d.over)
@@ -190,6 +195,8 @@ func (d *Daemon) loop(ctx context.Context, signals <-chan os.Signal) {
 			d.hear(e)
 		case f := <-d.calls:
 			f()
+		case e := <-d.displayEvents():
+			d.shown(e)
 		case <-timer.C:
 			d.tick()
 		case <-watchdog:

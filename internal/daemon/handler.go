@@ -195,6 +195,7 @@ func (d *Daemon) status() ipc.Status {
 	s := ipc.Status{
 		Version: d.o.Version, PID: os.Getpid(), Since: d.since, Types: slices.Clone(d.config.Daemon.Types),
 		AuditOnly: d.config.Daemon.AuditOnly, Sources: []ipc.State{d.health.state(d.o.SourceName)},
+		Worker:    d.worker.state("display worker"),
 		Conflicts: slices.Clone(d.conflicts), Counters: map[string]int64{
 			"logins": int64(len(d.book)), "logins left alone": int64(len(d.left)), "ends under way": int64(d.running()),
 		},

@@ -271,7 +271,7 @@ func (t *target) prepare(ctx context.Context, o Options) error {
 			Remedy: "start xexit from within the session, or set one of them",
 		}
 	}
-	t.label, t.tell, t.token = o.Name, o.Report, o.Token
+	t.label, t.tell, t.token, t.noExit = o.Name, o.Report, o.Token, o.NoExit
 	t.times = func(link Link) Thresholds {
 		return NewThresholds(link, o.Interval, o.LostAfter, o.BlindAfter, o.HungAfter)
 	}

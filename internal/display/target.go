@@ -24,6 +24,7 @@ type target struct {
 	authErr error                // why there may be no cookie
 	times   func(Link) Thresholds
 	tell    func(State, string) // may be nil
+	noExit  bool                // LTSP_XEXIT=EXIT means nothing
 	leader  int                 // pidfd, or -1
 
 	connection string   // SSH_CONNECTION
@@ -251,6 +252,9 @@ func (t *target) observe(o Observation) {
 func (t *target) step(o Observation) {
 	if t.peer.unable && t.cur != nil {
 		t.peer.open(t.cur)
+	}
+	if t.noExit && o.Value == "EXIT" {
+		o.Value = ""
 	}
 	o.Now = t.loop.now
 	o.Slept, t.asleep = t.loop.asleep-t.asleep, t.loop.asleep

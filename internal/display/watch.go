@@ -37,6 +37,10 @@ type Options struct {
 	// one of its name. Another one, or none, Fails with OtherDisplay.
 	Token string
 
+	// NoExit: LTSP_XEXIT=EXIT means nothing. It is for a watcher that the
+	// display's user shall not send away.
+	NoExit bool
+
 	LeaderPidFD int // of the session's leader, who stays the caller's; 0 or less: not known
 
 	// Report is told every change of state, and what else is worth a line in

@@ -38,8 +38,7 @@ func ChildOpener(program string) Starter {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = o.Socket, o.Note, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 		if os.Geteuid() == 0 {
-			cmd.SysProcAttr.Credential = &who.Credential
-			cmd.SysProcAttr.AmbientCaps = []uintptr{capNetBindService}
+			who.become(cmd.SysProcAttr)
 		}
 		return exited(ctx, cmd.Run())
 	}
@@ -98,6 +97,11 @@ func lookUp(ctx context.Context, uid uint32) (account, error) {
 func answer(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, "/usr/bin/"+name, args...).Output()
 	return strings.TrimSpace(string(out)), err
+}
+
+// become makes a process the user's that his others cannot get at.
+func (a *account) become(p *syscall.SysProcAttr) {
+	p.Credential, p.AmbientCaps = &a.Credential, []uintptr{capNetBindService}
 }
 
 func (a *account) environ() []string {

@@ -54,6 +54,8 @@ type Client struct {
 type watched struct {
 	spec    Spec   // Resume is the newest
 	n       uint64 // tells it from an earlier one of the same login
+	asked   Spec   // as given to Watch
+	opened  bool
 	ended   bool
 	turn    chan struct{} // holds one for each opener under way
 	opening int           // openers under way, and waiting for their turn
@@ -83,8 +85,9 @@ func New(o Options) *Client {
 // Events is what happens, in order. Whoever runs the Client reads them.
 func (c *Client) Events() <-chan Event { return c.told }
 
-// Watch has a login's display watched until Drop. A login that is being watched
-// already stays as it is; one whose display has Ended is watched anew.
+// Watch has a login's display watched until Drop. One that is being watched
+// already stays as it is; one that has Ended, or was not found yet and is now
+// said to be another, is watched anew.
 func (c *Client) Watch(login string, s Spec) error {
 	if err := checkLogin(login); err != nil {
 		return err
@@ -95,13 +98,13 @@ func (c *Client) Watch(login string, s Spec) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w := c.logins[login]; w != nil {
-		if !w.ended {
+		if !w.ended && (w.opened || w.asked == s) {
 			return nil
 		}
 		c.say(message{Say: sayDrop, Login: login})
 	}
 	c.last++
-	c.logins[login] = &watched{spec: s, n: c.last, turn: make(chan struct{}, openersALogin)}
+	c.logins[login] = &watched{spec: s, asked: s, n: c.last, turn: make(chan struct{}, openersALogin)}
 	c.say(message{Say: sayWatch, Login: login, N: c.last, Spec: &s})
 	return nil
 }
@@ -243,7 +246,7 @@ func (c *Client) news(login string, n uint64, e Event) error {
 		if len(e.Resume) > maxResume {
 			return fmt.Errorf("%w: a display is told by %d bytes", errProtocol, len(e.Resume))
 		}
-		w.spec.Resume, w.trouble = e.Resume, ""
+		w.spec.Resume, w.opened, w.trouble = e.Resume, true, ""
 		e = Event{Login: login, Kind: Opened, Resume: e.Resume}
 	case Failed:
 		e = Event{Login: login, Kind: Failed, Err: e.Err}

@@ -20,14 +20,15 @@ func TestLife(t *testing.T) {
 	r.watch("4", here("another")) // it is being watched
 	srv.PullCable()
 	e, n = r.await("4", Ended, n)
-	if e.Reason != session.ReasonServerGone || !e.Run || e.Noticed == "" {
+	if e.Reason != session.ReasonServerGone || e.Noticed == "" {
 		t.Errorf("%+v", e)
 	}
 	next := fake(t, displaytest.Options{})
 	r.watch("4", here(next.Display()))
 	_, n = r.await("4", Opened, n)
-	next.SetRootProperty("LTSP_XEXIT", "EXIT")
-	if e, _ := r.await("4", Ended, n); e.Reason != session.ReasonRequested || e.Run {
+	next.SetRootProperty("LTSP_XEXIT", "EXIT") // nobody sends the daemon away
+	next.SetRootProperty("LTSP_XEXIT", "DIE")
+	if e, _ := r.await("4", Ended, n); e.Reason != session.ReasonRequested {
 		t.Errorf("%+v", e)
 	}
 	r.Drop("4")

@@ -68,7 +68,7 @@ func self() string { return os.Getenv(programVariable) }
 // running is a Client whose Run is under way, and what it has told.
 type running struct {
 	*Client
-	t    *testing.T
+	t    testing.TB
 	stop func()
 
 	mu     sync.Mutex
@@ -78,7 +78,7 @@ type running struct {
 
 // runClient starts a Client. Its worker and openers are children unless o says
 // otherwise.
-func runClient(t *testing.T, o Options) *running {
+func runClient(t testing.TB, o Options) *running {
 	t.Helper()
 	if o.Worker == nil {
 		o.Worker = ChildWorker(self())
@@ -170,7 +170,7 @@ func here(name string) Spec {
 	return Spec{UID: uint32(os.Getuid()), Display: name, LostAfter: 150 * time.Millisecond}
 }
 
-func fake(t *testing.T, o displaytest.Options) *displaytest.Server {
+func fake(t testing.TB, o displaytest.Options) *displaytest.Server {
 	t.Helper()
 	srv, err := displaytest.StartWith(t.TempDir(), o)
 	if err != nil {

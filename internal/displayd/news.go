@@ -64,8 +64,7 @@ func (w *worker) news(n display.News) {
 		w.failed(v, n)
 	case display.Ended:
 		w.tell(v, Event{
-			Kind: Ended, Reason: n.End.Reason, Run: n.End.Run, NoticedAfter: n.End.Took,
-			Noticed: short(n.End.Noticed, maxText),
+			Kind: Ended, Reason: n.End.Reason, Noticed: short(n.End.Noticed, maxText), NoticedAfter: n.End.Took,
 		})
 	case display.Lives:
 	}
@@ -73,7 +72,7 @@ func (w *worker) news(n display.News) {
 }
 
 func (w *worker) ended(v *watch, why session.Reason, noticed string) {
-	w.tell(v, Event{Kind: Ended, Reason: why, Run: true, Noticed: short(noticed, maxText)})
+	w.tell(v, Event{Kind: Ended, Reason: why, Noticed: short(noticed, maxText)})
 }
 
 // tell tells the daemon, or the next one if there is none now.

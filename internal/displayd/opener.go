@@ -46,7 +46,7 @@ func OpenerMain(args []string, stderr io.Writer) int {
 	if err != nil {
 		answer, fd = failure(err), none
 	}
-	if err := answer.send(fd); err != nil {
+	if err := answer.send(syscall.Stdin, fd); err != nil {
 		return 1 // nobody listens any more
 	}
 	return 0

@@ -39,15 +39,15 @@ const (
 	maxCookie = 256
 )
 
-// send sends it, on the socket that is standard input.
-func (r *result) send(fd int) error {
+// send sends it on a socket, with a descriptor or none.
+func (r *result) send(socket, fd int) error {
 	r.V = version
 	r.Error, r.Remedy, r.Authority = short(r.Error, maxText), short(r.Remedy, maxText), short(r.Authority, maxText)
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return linux.SendMessage(syscall.Stdin, text, fd)
+	return linux.SendMessage(socket, text, fd)
 }
 
 // failure is the result of an error of display.Connect.

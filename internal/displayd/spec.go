@@ -41,7 +41,7 @@ type Kind uint8
 const (
 	Opened     Kind = iota + 1 // the display is watched from now on
 	Failed                     // it is not, for now: Err. It is tried again until Drop
-	Ended                      // the display is gone, or says so: Reason, Noticed, NoticedAfter, Run
+	Ended                      // the display is gone, or says so: Reason, Noticed, NoticedAfter
 	WorkerLost                 // no display is watched, for now: Err
 	WorkerBack                 // they are handed over again
 )
@@ -66,7 +66,6 @@ type Event struct {
 	Reason       session.Reason // server-gone, link-lost, blind, logout, requested
 	Noticed      string
 	NoticedAfter time.Duration // from the first sign to the decision
-	Run          bool          // false: leave without running anything (LTSP_XEXIT=EXIT)
 }
 
 // Bounds of what one process says to another.

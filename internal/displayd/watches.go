@@ -205,6 +205,7 @@ func (w *worker) options(v *watch) display.Options {
 	o := display.Options{
 		Name: name, LostAfter: v.spec.LostAfter, BlindAfter: v.spec.BlindAfter, HungAfter: v.spec.HungAfter,
 		Token:  resumeToken(v.spec.Resume),
+		NoExit: true,
 		Opener: func(done func(display.Connection, error)) { w.do(func() { w.ask(v, done) }) },
 		Report: func(s display.State, text string) {
 			w.do(func() { w.log.Info("display", "login", v.login, "state", s.String(), "what", text) })

@@ -25,6 +25,10 @@ type Unit struct {
 	User        string   // name or uid; "": root
 	Stdin       *os.File // nil: /dev/null
 	Output      *os.File // stdout and stderr; nil: the journal
+	Stdout      *os.File // instead of Output: stdout alone
+	Ambient     uint64   // capabilities that the command has as any user, a bit each (capabilities(7))
+	Memory      uint64   // bytes; 0: no limit
+	Tasks       uint64   // 0: systemd's default
 	Deadline    time.Duration
 	Grace       time.Duration // between TERM and KILL
 }
@@ -144,6 +148,18 @@ func (u *Unit) properties() []systemd.Property {
 	}
 	if u.Stdin != nil {
 		list = append(list, property("StandardInputFileDescriptor", dbus.UnixFD(u.Stdin.Fd())))
+	}
+	if u.Stdout != nil {
+		list = append(list, property("StandardOutputFileDescriptor", dbus.UnixFD(u.Stdout.Fd())))
+	}
+	if u.Ambient != 0 {
+		list = append(list, property("AmbientCapabilities", u.Ambient))
+	}
+	if u.Memory != 0 {
+		list = append(list, property("MemoryMax", u.Memory))
+	}
+	if u.Tasks != 0 {
+		list = append(list, property("TasksMax", u.Tasks))
 	}
 	if u.Output != nil {
 		list = append(list,
