@@ -62,13 +62,13 @@ func genuine() []resident {
 		{
 			name: "rootless container in the login's scope", exemption: "containers",
 			script: `mkdir /tmp/no-bus
-				env -u DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR=/tmp/no-bus podman --cgroup-manager=cgroupfs --root /tmp/no-bus/r --runroot /tmp/no-bus/rr \
+				env -u DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR=/tmp/no-bus podman --storage-driver=vfs --cgroup-manager=cgroupfs --root /tmp/no-bus/r --runroot /tmp/no-bus/rr \
 					--tmpdir /tmp/no-bus/t run -d --network host --pid host --rootfs $HOME/tree /bin/sleep 4141`,
 			patterns: []string{".*/conmon .*/no-bus/.*", "/bin/sleep 4141"},
 		},
 		{
 			name: "rootless container in a scope of its own", exemption: "containers",
-			script:   `podman --cgroup-manager=cgroupfs run -d --network host --pid host --rootfs $HOME/tree /bin/sleep 4142`,
+			script:   `podman --storage-driver=vfs --cgroup-manager=cgroupfs run -d --network host --pid host --rootfs $HOME/tree /bin/sleep 4142`,
 			patterns: []string{".*/conmon .*/run/user/.*", "/bin/sleep 4142"},
 		},
 	}
