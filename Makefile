@@ -26,7 +26,7 @@ TOOL  := go tool -modfile=tools/go.mod
 SUM   := bin/testsum
 
 # Packages of tests that boot containers.
-BOOTED ?= control daemon endlogin exempt gauntlet logins system
+BOOTED ?= control daemon displayd endlogin exempt gauntlet logins system
 empty :=
 space := $(empty) $(empty)
 

@@ -95,8 +95,8 @@ func needs() string {
 			return tool + " is not installed (tests/setup.sh installs it)"
 		}
 	}
-	if _, err := os.Stat(machine.Image + ".made"); err != nil {
-		return machine.Image + " is not there (tests/image.sh makes it)"
+	if _, err := os.Stat(machine.Debian12 + ".made"); err != nil {
+		return machine.Debian12 + " is not there (tests/image.sh makes it)"
 	}
 	return ""
 }
