@@ -2,37 +2,36 @@ package daemon
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"xexit/internal/displayd"
-	"xexit/internal/linux"
 	"xexit/internal/login"
+	"xexit/internal/member"
 	"xexit/internal/session"
 )
 
-// screens are displays that the test makes.
+// screens are displays that end when the test says so.
 type screens struct {
 	events chan displayd.Event
 
 	mu      sync.Mutex
 	watched map[string]displayd.Spec
+	count   int // calls of Watch
 }
 
 func newScreens() *screens {
 	return &screens{events: make(chan displayd.Event), watched: make(map[string]displayd.Spec)}
 }
 
-func (s *screens) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
+func (s *screens) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
 func (s *screens) Watch(id string, spec displayd.Spec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watched[id] = spec
+	s.count++
 	return nil
 }
 
@@ -44,80 +43,114 @@ func (s *screens) Drop(id string) {
 
 func (s *screens) Events() <-chan displayd.Event { return s.events }
 
-func (s *screens) of(id string) (displayd.Spec, bool) {
+func (s *screens) spec(id string) (displayd.Spec, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	spec, ok := s.watched[id]
 	return spec, ok
 }
 
-// TestDisplay: the end of a login's own display ends it; that it is not
-// watched, or nobody watches, does not.
-func TestDisplay(t *testing.T) {
-	b := newBench(t)
-	b.configure(`types = ["x11", "ssh"]`)
-	displays := newScreens()
-	b.o.Displays = displays
+// openX11 logs in on a display.
+func (b *bench) openX11(id string) *member.Login {
+	b.t.Helper()
+	l := b.login(id, "alice", b.sshd().Process.Pid)
+	l.Type, l.Service, l.Display = "x11", "lightdm", ":"+id
+	b.source.set(id, l)
+	b.awaitPhase(id, login.Open)
+	return l
+}
+
+func newScreenBench(t *testing.T, display string) (*bench, *screens) {
+	t.Helper()
+	b, s := newBench(t), newScreens()
+	b.configure("types = [\"x11\", \"ssh\"]\n[display]\n" + display)
+	b.o.Displays = s
+	return b, s
+}
+
+// TestDisplays: the display of a graphical login is watched, of a shell's not;
+// its end is the login's, and with that it is dropped.
+func TestDisplays(t *testing.T) {
+	b, s := newScreenBench(t, "")
 	b.run()
-	for _, id := range []string{"4", "5", "6"} {
-		l := b.login(id, "alice", b.sshd().Process.Pid)
-		if id != "6" {
-			l.Type, l.Service, l.Display = "x11", "lightdm", ":"+id+".0"
-		}
-		b.source.set(id, l)
-		b.awaitPhase(id, login.Open)
-	}
-	b.until("the displays are watched", func() bool { _, ok := displays.of("5"); return ok })
-	spec, _ := displays.of("4")
-	if spec.Display != ":4" || spec.UID != 1000 || spec.Leader.PID == 0 || spec.Cgroup == "" || spec.Wayland || spec.Resume != "" {
+	b.open("1", "alice")
+	l := b.openX11("7")
+	b.until("the display is watched", func() bool { _, ok := s.spec("7"); return ok })
+	if spec, _ := s.spec("7"); spec.Display != ":7" || spec.UID != l.UID || spec.Leader.PID != l.Leader || spec.Cgroup != l.Cgroup || spec.Wayland || spec.Resume != "" {
 		t.Errorf("%+v", spec)
 	}
-	for _, e := range []displayd.Event{
-		{Kind: displayd.WorkerBack},
-		{Kind: displayd.Failed, Login: "4", Err: "no such file"},
-		{Kind: displayd.Opened, Login: "4", Resume: "token:1"},
-		{Kind: displayd.Opened, Login: "5", Resume: "token:2"},
-		{Kind: displayd.WorkerLost, Err: "killed"},
-		{Kind: displayd.Ended, Login: "6", Reason: session.ReasonServerGone}, // a shell's
-		{Kind: displayd.Ended, Login: "7", Reason: session.ReasonServerGone}, // nobody's
-		{Kind: displayd.Ended, Login: "4", Reason: session.ReasonServerGone, Noticed: "EOF", NoticedAfter: 5},
-	} {
-		displays.events <- e
+	if _, ok := s.spec("1"); ok {
+		t.Error("a shell's display is watched")
 	}
-	b.awaitPhase("4", login.Done)
-	if r := b.asked("4"); len(r) != 1 || r[0].Reason != session.ReasonServerGone || r[0].Noticed != "EOF" {
-		t.Errorf("%+v", r)
+	s.events <- displayd.Event{Login: "7", Kind: displayd.Opened, Resume: "token:01"}
+	s.events <- displayd.Event{Login: "1", Kind: displayd.Ended, Reason: session.ReasonServerGone}
+	s.events <- displayd.Event{Login: "7", Kind: displayd.Ended, Reason: session.ReasonServerGone, Noticed: "reset", NoticedAfter: 3 * time.Millisecond}
+	b.awaitPhase("7", login.Done)
+	asked := b.asked("7")
+	if len(asked) != 1 || asked[0].Reason != session.ReasonServerGone || asked[0].Noticed != "reset" || asked[0].NoticedUS != 3000 || asked[0].Display != ":7" {
+		t.Errorf("%+v", asked)
 	}
-	if _, ok := displays.of("4"); ok {
-		t.Error("it is still being watched")
+	if _, ok := s.spec("7"); ok {
+		t.Error("it is watched still")
 	}
-	for _, id := range []string{"5", "6"} {
-		if b.phase(id) != login.Open || len(b.asked(id)) > 0 {
-			t.Errorf("login %s is %s", id, b.phase(id))
-		}
-	}
-	if !strings.Contains(b.log.String(), "no display is being watched until there is a worker again") {
-		t.Error("that there was no worker was not said")
+	if b.phase("1") != login.Open {
+		t.Error("a shell was ended for its display")
 	}
 }
 
-// TestDisplayResumed: the next daemon knows which display it was.
+// TestDisplayResumed: the next daemon has the display told from another of its
+// name.
 func TestDisplayResumed(t *testing.T) {
-	b := newBench(t)
-	b.configure(`types = ["x11"]`)
-	displays := newScreens()
-	b.o.Displays = displays
-	leader := b.sshd().Process.Pid
-	start, err := linux.Birth(leader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := b.state("5", "alice", login.Open, session.ProcID{PID: leader, Start: start})
-	s.Type, s.Resume = "x11", "token:2"
-	b.put(s)
-	l := b.login("5", "alice", leader)
-	l.Type = "x11"
-	b.source.set("5", l)
+	b, s := newScreenBench(t, "")
 	b.run()
-	b.until("the display is watched again", func() bool { spec, _ := displays.of("5"); return spec.Resume == "token:2" })
+	b.openX11("7")
+	s.events <- displayd.Event{Login: "7", Kind: displayd.Opened, Resume: "token:01"}
+	b.until("that is known", func() bool {
+		state, err := login.Decode("7", mustRead(b.stateFile("7")))
+		return err == nil && state.Resume == "token:01"
+	})
+	b.stop()
+	next := newScreens()
+	b.o.Displays = next
+	b.run()
+	b.until("the display is watched", func() bool { _, ok := next.spec("7"); return ok })
+	if spec, _ := next.spec("7"); spec.Resume != "token:01" {
+		t.Errorf("%+v", spec)
+	}
+	if len(b.asked("7")) > 0 {
+		t.Error("the login was ended")
+	}
+}
+
+// TestReconnect: a link that is back in time was no end.
+func TestReconnect(t *testing.T) {
+	b, s := newScreenBench(t, "reconnect = \"1h\"")
+	b.run()
+	b.openX11("7")
+	lost := displayd.Event{Login: "7", Kind: displayd.Ended, Reason: session.ReasonLinkLost, Noticed: "no answer"}
+	deadline := func() time.Duration {
+		state, err := login.Decode("7", mustRead(b.stateFile("7")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.Deadline
+	}
+	s.events <- lost
+	b.until("it is waited for", func() bool { return deadline() != 0 })
+	b.until("it is watched again", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.count >= 2
+	})
+	s.events <- displayd.Event{Login: "7", Kind: displayd.Opened, Resume: "token:01"}
+	b.until("it is back", func() bool { return deadline() == 0 })
+	if b.phase("7") != login.Open || len(b.asked("7")) > 0 {
+		t.Fatal("ended, though the link was back")
+	}
+	s.events <- lost
+	s.events <- displayd.Event{Login: "7", Kind: displayd.Ended, Reason: session.ReasonServerGone}
+	b.awaitPhase("7", login.Done)
+	if asked := b.asked("7"); len(asked) != 1 || asked[0].Reason != session.ReasonServerGone {
+		t.Errorf("%+v", asked)
+	}
 }
