@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -38,6 +39,9 @@ type Result struct {
 // everything of the user's must not end the end.
 func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, error) {
 	defer HoldSignals(log)()
+	// Every process there is leaves a little behind at the first look, and all
+	// of it stays: to collect garbage meanwhile costs more than there is.
+	defer debug.SetGCPercent(debug.SetGCPercent(endGC))
 	// Room for as many pidfds as a large session has members. It costs a wait,
 	// which passes while there is other work.
 	go func() { _ = linux.GrowFDTable(largeSession) }()
@@ -118,6 +122,9 @@ func (h Host) recordRefusal(reg *registry.Registry, e registry.Entry, req Reques
 }
 
 const largeSession = 4096 // descriptors
+
+// endGC is how much the heap may grow between two collections, in percent.
+const endGC = 400
 
 // HoldSignals keeps the polite signals from ending this process until release.
 // They are taken by a handler, not ignored: what is ignored stays ignored in

@@ -73,9 +73,11 @@ func (f *Finder) pursue(r *record) {
 	h.seize(r.held)
 }
 
+// likely is never said of a login's processes, which a frozen group holds, and
+// some of which are exempt by what they execute.
 func (f *Finder) likely(r *record) bool {
 	h := &f.hunt
-	if r.Far || r.Dead || r.Kernel || r.Denied || r.Hidden || h.hosts || !h.groups[r.Cgroup] || f.isSelf(r) {
+	if f.t.Login || r.Far || r.Dead || r.Kernel || r.Denied || r.Hidden || h.hosts || !h.groups[r.Cgroup] || f.isSelf(r) {
 		return false
 	}
 	if r.Audit != session.NoAudit && !session.SameAudit(r.Audit, f.t.Entry.Audit) {
