@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,10 +30,7 @@ type Login struct {
 // Kind is a way to log in.
 type Kind struct {
 	Name string
-	// Shell: its display is forwarded by a shell's ssh, so that its loss ends
-	// nothing.
-	Shell bool
-	Ends  []End
+	Ends []End
 	// server is what the X server in the login calls itself; "": there is none.
 	server string
 	open   func(h *Host, name, user string) (*Login, error)
@@ -55,6 +53,7 @@ func Kinds() []Kind {
 		{Name: "ssh", Ends: []End{Logout, LeaderKilled, LinkCut}, open: (*Host).ssh},
 		{Name: "login on a terminal", Ends: []End{Logout, LeaderKilled, LinkCut}, open: (*Host).terminal},
 		{Name: "Xvnc", Ends: []End{Logout, LeaderKilled, ServerKilled}, server: "Xtigervnc", open: (*Host).vnc},
+		{Name: "ssh -X", Ends: []End{Logout, LeaderKilled, LinkCut}, open: (*Host).forwarded},
 	}
 }
 
@@ -122,12 +121,20 @@ func (h *Host) ssh(name, user string) (*Login, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.sshFrom(t, name, user, nil)
+}
+
+// sshFrom comes from a terminal, with further arguments of ssh and variables in
+// its environment.
+func (h *Host) sshFrom(t *machine.Terminal, name, user string, args []string, env ...string) (*Login, error) {
 	socket := "/run/scenario/" + name + ".sock"
 	log := "/run/scenario/" + name + ".ssh.log"
 	if _, err := h.m.Spawn(machine.RootSocket, log, agent.Request{
-		Argv: t.Command("root", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "StrictHostKeyChecking=no",
-			"-o", "UserKnownHostsFile=/dev/null", user+"@"+t.Near, "exec "+machine.Program+" agent "+socket),
-		Env: machine.RootEnv(), UID: -1, NewSession: true,
+		Argv: t.Command("root", slices.Concat([]string{"ssh", "-F", "none"}, args, []string{
+			"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "StrictHostKeyChecking=no",
+			"-o", "UserKnownHostsFile=/dev/null", user + "@" + t.Near, "exec " + machine.Program + " agent " + socket,
+		})...),
+		Env: append(machine.RootEnv(), env...), UID: -1, NewSession: true,
 	}); err != nil {
 		return nil, err
 	}

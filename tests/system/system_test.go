@@ -67,6 +67,8 @@ func TestSystem(t *testing.T) {
 		"ends do not wait": endsDoNotWait,
 		"killed anywhere":  killedAnywhere,
 		"security":         security,
+		"desktop":          desktop,
+		"ssh -X stays":     forwardedStays,
 		"soak":             soak,
 	} {
 		t.Run(name, func(t *testing.T) {
