@@ -82,6 +82,15 @@ func TestDisplays(t *testing.T) {
 	if _, ok := s.spec("1"); ok {
 		t.Error("a shell's display is watched")
 	}
+	b.openX11("8")
+	for _, e := range []displayd.Event{
+		{Kind: displayd.WorkerBack},
+		{Login: "8", Kind: displayd.Failed, Err: "no such file"},
+		{Kind: displayd.WorkerLost, Err: "killed"},
+		{Login: "9", Kind: displayd.Ended, Reason: session.ReasonServerGone}, // nobody's
+	} {
+		s.events <- e
+	}
 	s.events <- displayd.Event{Login: "7", Kind: displayd.Opened, Resume: "token:01"}
 	s.events <- displayd.Event{Login: "1", Kind: displayd.Ended, Reason: session.ReasonServerGone}
 	s.events <- displayd.Event{Login: "7", Kind: displayd.Ended, Reason: session.ReasonServerGone, Noticed: "reset", NoticedAfter: 3 * time.Millisecond}
@@ -93,8 +102,11 @@ func TestDisplays(t *testing.T) {
 	if _, ok := s.spec("7"); ok {
 		t.Error("it is watched still")
 	}
-	if b.phase("1") != login.Open {
-		t.Error("a shell was ended for its display")
+	if b.phase("1") != login.Open || b.phase("8") != login.Open {
+		t.Error("ended: a shell for its display, or a login whose display nobody watched")
+	}
+	if !b.logged("no display is being watched until there is a worker again") {
+		t.Error("that there was no worker was not said")
 	}
 }
 
