@@ -243,10 +243,12 @@ func TestSystemEnd(t *testing.T) {
 		}
 	}
 	want := []string{"61001 1 requested", "61001 3 requested", "61002 c2 requested", "0 3 limit", "0 1 requested"}
+	s.mu.Lock()
 	if !slices.Equal(s.asked, want) {
 		t.Errorf("asked for %q, want %q", s.asked, want)
 	}
 	s.exit = 3
+	s.mu.Unlock()
 	if status, _, _ := s.call(t, alice, "end", "--session", "1"); status != 3 {
 		t.Errorf("who could not be ended: status %d, want 3", status)
 	}
