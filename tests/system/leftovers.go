@@ -77,7 +77,8 @@ func Leftovers() []Leftover {
 		{Name: "at", Script: `echo "exec $L" | at now`, Beside: Lives, Last: Lives, Why: apart},
 		{
 			Name: "cron", Beside: Lives, Last: Lives, Why: apart,
-			Script: `echo "@reboot exec $L" | crontab -; sudo rm -f /run/crond.reboot; sudo systemctl restart cron`,
+			Script: `echo "@reboot exec $L" | crontab -; sudo rm -f /run/crond.reboot
+				sudo systemctl reset-failed cron; sudo systemctl restart cron`,
 		},
 		{Name: "sudo systemd-run", Script: `sudo systemd-run -q --collect --unit="$N" --uid="$USER" $L`, Beside: Lives, Last: Lives, Why: apart},
 	}
