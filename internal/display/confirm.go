@@ -183,6 +183,7 @@ func (m *Machine) tried(o Observation, a *Actions) {
 			m.believe(o.Now, a)
 			return
 		}
+		m.tries = 0 // it lives; one refusal after that is not the last of several
 		m.nextTry = o.Now + m.th.Look
 		m.unserved(o.Now, true, o.Cause)
 	case NobodyThere, NoRoute, Dropped:
