@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"xexit/tests/agent"
+	"xexit/tests/booted"
 	"xexit/tests/machine"
 )
 
@@ -164,48 +163,12 @@ func boot(t *testing.T) *host {
 // staged builds and installs; a test that cannot run says why.
 func staged(t *testing.T) string {
 	t.Helper()
-	if why := needs(); why != "" {
-		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	repository, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stage, err := os.MkdirTemp("/var/tmp", "xexit-control-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(stage); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := machine.Stage(repository, stage); err != nil {
-		t.Fatal(err)
-	}
+	stage := booted.Stage(t, machine.Debian12)
 	const config = "grace = \"1s\"\n[daemon]\ntypes = [\"ssh\"]\n"
 	if err := os.WriteFile(stage+"/etc/xexit/xexit.toml", []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return stage
-}
-
-func needs() string {
-	if os.Geteuid() != 0 {
-		return "a container with a systemd of its own needs root"
-	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	if made, _ := filepath.Glob("/var/cache/xexit-test/*.made"); len(made) == 0 {
-		return "there is no Debian tree to boot (tests/image.sh makes it)"
-	}
-	return ""
 }
 
 // login logs somebody in, leaves a process behind that ignores being asked to

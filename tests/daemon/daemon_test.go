@@ -4,61 +4,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"xexit/tests/agent"
+	"xexit/tests/booted"
 	"xexit/tests/machine"
 )
 
 // staged builds and installs; a test that cannot run says why.
 func staged(t *testing.T) string {
 	t.Helper()
-	if why := needs(); why != "" {
-		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	repository, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stage, err := os.MkdirTemp("/var/tmp", "xexit-daemon-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(stage); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := machine.Stage(repository, stage); err != nil {
-		t.Fatal(err)
-	}
+	stage := booted.Stage(t, machine.Debian12)
 	const config = "grace = \"2s\"\n[daemon]\ntypes = [\"ssh\"]\n"
 	if err := os.WriteFile(stage+"/etc/xexit/xexit.toml", []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return stage
-}
-
-func needs() string {
-	if os.Geteuid() != 0 {
-		return "a container with a systemd of its own needs root"
-	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	if _, err := os.Stat(machine.Debian12 + ".made"); err != nil {
-		return machine.Debian12 + " is not there (tests/image.sh makes it)"
-	}
-	return ""
 }
 
 // host is a container in which the daemon runs.

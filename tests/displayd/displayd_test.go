@@ -3,11 +3,11 @@ package displayd
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"xexit/tests/booted"
 	"xexit/tests/machine"
 )
 
@@ -41,24 +41,7 @@ wait
 
 func boot(t *testing.T, config string) *guest {
 	t.Helper()
-	if why := needs(); why != "" {
-		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	repository, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stage, err := os.MkdirTemp("/var/tmp", "xexit-displayd-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(stage) })
-	if err := machine.Stage(repository, stage); err != nil {
-		t.Fatal(err)
-	}
+	stage := booted.Stage(t, machine.Debian12)
 	if err := os.WriteFile(stage+"/etc/xexit/xexit.toml", []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -83,22 +66,6 @@ func boot(t *testing.T, config string) *guest {
 	g.write("/run/desktop", desktop, 0o755)
 	g.root("systemctl daemon-reload; systemctl start xexit.service")
 	return g
-}
-
-// needs says why the tests cannot run here, "" if they can.
-func needs() string {
-	if os.Geteuid() != 0 {
-		return "it needs root, for containers in which xexit can harm nobody"
-	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	if _, err := os.Stat(machine.Debian12 + ".made"); err != nil {
-		return machine.Debian12 + " is not there (tests/image.sh makes it)"
-	}
-	return ""
 }
 
 func (g *guest) write(inside, text string, mode os.FileMode) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xexit/tests/agent"
+	"xexit/tests/booted"
 	"xexit/tests/machine"
 )
 
@@ -49,32 +49,12 @@ type host struct {
 
 func boot(t *testing.T) *host {
 	t.Helper()
-	if why := needs(); why != "" {
-		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	repository, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stage, err := os.MkdirTemp("/var/tmp", "xexit-endlogin-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(stage); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := machine.Stage(repository, stage); err != nil {
-		t.Fatal(err)
-	}
+	stage := booted.Stage(t, machine.Debian12)
 	if err := os.RemoveAll(stage + "/etc/Xexit.d"); err != nil { // the examples
 		t.Fatal(err)
 	}
 	h := &host{t: t, stage: stage}
+	var err error
 	if h.confined, err = confinement(stage + "/usr/lib/systemd/system/xexit.service"); err != nil {
 		t.Fatal(err)
 	}
@@ -89,22 +69,6 @@ func boot(t *testing.T) *host {
 		}
 	})
 	return h
-}
-
-// needs says why the tests cannot run here, "" if they can.
-func needs() string {
-	if os.Geteuid() != 0 {
-		return "it needs root, for containers in which xexit can harm nobody"
-	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	if _, err := os.Stat(machine.Debian12 + ".made"); err != nil {
-		return machine.Debian12 + " is not there (tests/image.sh makes it)"
-	}
-	return ""
 }
 
 func (h *host) write(path, text string, mode os.FileMode) {

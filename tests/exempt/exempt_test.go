@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,24 +11,9 @@ import (
 	"time"
 
 	"xexit/tests/agent"
+	"xexit/tests/booted"
 	"xexit/tests/machine"
 )
-
-// needs says why the tests cannot run here, "" if they can.
-func needs() string {
-	if os.Geteuid() != 0 {
-		return "needs root, for a container in which xexit can harm nobody"
-	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	if made, err := filepath.Glob("/var/cache/xexit-test/*.made"); err != nil || len(made) == 0 {
-		return "there is no Debian tree to boot (tests/image.sh makes it)"
-	}
-	return ""
-}
 
 // cannot skips the test, or fails it where nothing may be skipped.
 func cannot(t *testing.T, why string) {
@@ -52,26 +35,9 @@ type world struct {
 
 func start(t *testing.T) *world {
 	t.Helper()
-	if why := needs(); why != "" {
-		cannot(t, why)
-	}
-	repository, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stage, err := os.MkdirTemp("/var/tmp", "xexit-exempt-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(stage); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := machine.Stage(repository, stage); err != nil {
-		t.Fatal(err)
-	}
+	stage := booted.Stage(t, machine.Debian12)
 	w := &world{T: t, refs: map[string][]*machine.Ref{}}
+	var err error
 	if w.m, err = machine.Boot(stage); err != nil {
 		t.Fatal(err)
 	}

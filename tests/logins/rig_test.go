@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"xexit/internal/member"
 	"xexit/internal/pamlogin"
 	"xexit/tests/agent"
+	"xexit/tests/booted"
 	"xexit/tests/machine"
 )
 
@@ -37,45 +37,8 @@ type rig struct {
 // staged installs xexit where a container can have it.
 func staged(t *testing.T) string {
 	t.Helper()
-	if why := needs(); why != "" {
-		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	repository, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stage, err := os.MkdirTemp("/var/tmp", "xexit-logins-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(stage); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := machine.Stage(repository, stage); err != nil {
-		t.Fatal(err)
-	}
+	stage := booted.Stage(t, machine.Debian12)
 	return stage
-}
-
-// needs says why no container can be booted here, "" if one can.
-func needs() string {
-	if os.Geteuid() != 0 {
-		return "a container needs root"
-	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	if _, err := os.Stat(machine.Debian12 + ".made"); err != nil {
-		return machine.Debian12 + " is not there (tests/image.sh makes it)"
-	}
-	return ""
 }
 
 // boot boots a container in which every PAM stack that opens sessions calls
