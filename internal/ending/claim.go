@@ -20,7 +20,11 @@ const claimsDir = "ends"
 // still leads to what was locked.
 func (h Host) claimLogin(id string) (release func(), err error) {
 	dir := filepath.Join(h.RunDir, claimsDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	// Ordinary users pass through the one above, to the daemon's socket.
+	if err := os.MkdirAll(h.RunDir, 0o755); err != nil {
+		return nil, fmt.Errorf("claim the end of login %s: %w", id, err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("claim the end of login %s: %w", id, err)
 	}
 	path := filepath.Join(dir, id+".lock")
