@@ -386,6 +386,7 @@ static void way_hung(void)
 
 static double bomb_end;
 
+/* A bomb is ready when it has gone off: who ends it early has an easier time. */
 static void arm(void)
 {
 	struct rlimit l;
@@ -409,7 +410,6 @@ static void arm(void)
 	if (setrlimit(RLIMIT_NPROC, &l))
 		fail("setrlimit");
 	bomb_end = now() + BOMB_LIFE;
-	ready();
 }
 
 /* Each process forks its successor and is gone. */
@@ -433,6 +433,7 @@ static void chains(double pause)
 	for (int i = 0; i < 300; i++)
 		if (fork() == 0)
 			chain(pause);
+	ready();
 	_exit(0);
 }
 
@@ -454,6 +455,7 @@ static void way_bomb_daemons(void)
 				}
 				nap(0.001);
 			}
+	ready();
 	_exit(0);
 }
 
@@ -462,8 +464,10 @@ static void way_bomb_fill(void)
 {
 	arm();
 	while (now() < bomb_end)
-		if (fork() < 0)
+		if (fork() < 0) {
+			ready();
 			nap(0.001);
+		}
 	_exit(0);
 }
 
