@@ -175,11 +175,13 @@ test-display: build $(SUM)
 	  XEXIT_MATRIX='$(CURDIR)/bin/matrix.txt' $(SUM) -C tests -count 1 -timeout 20m $(if $(RUN),-run '$(RUN)',) ./matrix || status=$$?; \
 	  [ ! -f bin/matrix.txt ] || cat bin/matrix.txt; exit $$status
 
-# System mode beside its rivals, ROUNDS times: docs/system.md. An hour.
+# System mode beside its rivals, ROUNDS times: docs/system.md. An hour, most of it
+# waiting for rivals: CONTAINERS=8 is half an hour, if the kernel lets root have
+# 1024 inotify instances.
 system: build
 	@bash tests/setup.sh
 	@bash tests/image.sh
-	@cd tests && go run ./cmd/system -rounds $(or $(ROUNDS),3) -o ../docs/system.md
+	@cd tests && go run ./cmd/system -rounds $(or $(ROUNDS),3) -containers $(or $(CONTAINERS),2) -o ../docs/system.md
 
 # soak: the daemon and SESSIONS logins by ssh, 20 at once, that leave processes
 # behind; then DISPLAYS logins with a display, of which LOST lose it, one a second.

@@ -3,7 +3,7 @@
 // docs/system.md, or soaks the daemon. The exit status is 1 if xexit was not as
 // it must be.
 //
-//	system [-o FILE] [-rounds N]
+//	system [-o FILE] [-rounds N] [-containers N]
 //	system -soak 2000 [-displays 200] [-lost 120]
 package main
 
@@ -22,6 +22,7 @@ import (
 func main() {
 	out := flag.String("o", "", "file for the tables; standard output if empty")
 	rounds := flag.Int("rounds", 3, "runs of each cell")
+	containers := flag.Int("containers", 2, "containers at once; more than 3 need a larger fs.inotify.max_user_instances than 128")
 	soak := flag.Int("soak", 0, "soak instead: so many logins by ssh")
 	atOnce := flag.Int("at-once", 20, "logins at once, of the soak")
 	displays := flag.Int("displays", 200, "logins with a display that are open at once, of the soak")
@@ -32,7 +33,7 @@ func main() {
 		if *soak > 0 {
 			err = soaked(stage, system.Soak{Sessions: *soak, AtOnce: *atOnce, Displays: *displays, Lost: min(*lost, *displays), Say: say})
 		} else {
-			err = tables(stage, *out, *rounds)
+			err = tables(stage, *out, *rounds, *containers)
 		}
 		_ = os.RemoveAll(stage)
 	}
@@ -71,12 +72,12 @@ func soaked(stage string, s system.Soak) error {
 	return err
 }
 
-func tables(stage, out string, rounds int) error {
+func tables(stage, out string, rounds, containers int) error {
 	var cells []system.Cell
 	wrong := 0
 	for range rounds {
 		plans := system.Plans([]string{machine.Debian12, machine.Debian13}, system.Enders())
-		if err := system.DoAll(stage, plans, 2, func(c *system.Cell) {
+		if err := system.DoAll(stage, plans, containers, func(c *system.Cell) {
 			wrong += len(c.Wrong())
 			fmt.Fprintln(os.Stderr, c.Line())
 		}); err != nil {
