@@ -47,8 +47,8 @@ func runBombs(out, way, ender string, rounds int) (wrong int, err error) {
 func bombsHead() string {
 	text := `# Fork bombs
 
-Bounded fork bombs (tests/gauntlet/outlive: 30 s, 600 processes at most) in a
-session, and what ends them, in a container with a real systemd. Made by
+Bounded fork bombs (tests/gauntlet/outlive: 30 s, 500 processes at most) in a
+session, and what ends them in turns once they have gone off, in a container with a real systemd. Made by
 ` + "`make bombs`" + `, with the number of runs that the table says.
 
 Versions: ` + strings.Join([]string{first("uname", "-sr"), first("systemd-nspawn", "--version"), "Debian 12 in the container"}, "; ") + `.
