@@ -5,7 +5,6 @@ package booted
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -16,6 +15,12 @@ import (
 // removes it when the test is over. Where none can be booted the test is
 // skipped, or fails if nothing may be skipped.
 func Stage(t *testing.T, images ...string) string {
+	t.Helper()
+	return StageBy(t, machine.Stage, images...)
+}
+
+// StageBy is Stage for a test that installs more.
+func StageBy(t *testing.T, install func(repository, dir string) error, images ...string) string {
 	t.Helper()
 	Require(t, images...)
 	repository, err := filepath.Abs("../..")
@@ -31,7 +36,7 @@ func Stage(t *testing.T, images ...string) string {
 			t.Error(err)
 		}
 	})
-	if err := machine.Stage(repository, stage); err != nil {
+	if err := install(repository, stage); err != nil {
 		t.Fatal(err)
 	}
 	return stage
@@ -41,7 +46,7 @@ func Stage(t *testing.T, images ...string) string {
 // fails it if nothing may be skipped.
 func Require(t *testing.T, images ...string) {
 	t.Helper()
-	why := missing(images)
+	why := machine.Missing(images...)
 	switch {
 	case why == "":
 	case os.Getenv("XEXIT_TEST_NO_SKIP") != "":
@@ -49,21 +54,4 @@ func Require(t *testing.T, images ...string) {
 	default:
 		t.Skip(why)
 	}
-}
-
-func missing(images []string) string {
-	if os.Geteuid() != 0 {
-		return "it needs root, for containers in which xexit can harm nobody"
-	}
-	for _, tool := range []string{"systemd-nspawn", "gcc"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	for _, image := range images {
-		if _, err := os.Stat(image + ".made"); err != nil {
-			return image + " is not there (tests/image.sh makes it)"
-		}
-	}
-	return ""
 }

@@ -163,21 +163,3 @@ func (h *Host) members(group string) (pids []int) {
 	})
 	return pids
 }
-
-// Needs says why no container can be booted here, "" if one can.
-func Needs() string {
-	if os.Geteuid() != 0 {
-		return "system mode is tested in containers, which takes root"
-	}
-	for _, tool := range []string{"systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return tool + " is not installed (tests/setup.sh installs it)"
-		}
-	}
-	for _, image := range []string{machine.Debian12, machine.Debian13} {
-		if _, err := os.Stat(image + ".made"); err != nil {
-			return image + " is not there (tests/image.sh makes it)"
-		}
-	}
-	return ""
-}

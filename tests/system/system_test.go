@@ -1,39 +1,16 @@
 package system
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
+	"xexit/tests/booted"
 	"xexit/tests/machine"
 )
 
 // staged builds what the containers get.
 func staged(t *testing.T, faults bool) string {
 	t.Helper()
-	if why := Needs(); why != "" {
-		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	repository, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stage, err := os.MkdirTemp("/var/tmp", "xexit-system-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(stage); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := Stage(repository, stage, faults); err != nil {
-		t.Fatal(err)
-	}
-	return stage
+	return booted.StageBy(t, func(repository, dir string) error { return Stage(repository, dir, faults) }, machine.Debian12, machine.Debian13)
 }
 
 // host boots a container with the daemon. What the daemon said is told when

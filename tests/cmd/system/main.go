@@ -48,7 +48,7 @@ func say(format string, args ...any) {
 }
 
 func stage() (dir string, err error) {
-	if why := system.Needs(); why != "" {
+	if why := machine.Missing(machine.Debian12, machine.Debian13); why != "" {
 		return "", fmt.Errorf("it cannot run: %s", why)
 	}
 	repository, err := filepath.Abs("..")
