@@ -76,6 +76,17 @@ func Bombers() []Ender {
 // xexit reports whether an Ender is ours.
 func (e *Ender) xexit() bool { return e.Position == Root || e.Position == Below }
 
+// share is how many runs xexit has for one of this Ender's.
+func (e *Ender) share() int {
+	switch {
+	case e.xexit():
+		return 1
+	case e.Name == floorName:
+		return floorShare
+	}
+	return rivalShare
+}
+
 // BombRow is what came of the runs of one bomb against one Ender.
 type BombRow struct {
 	Bomb, Ender string
@@ -85,12 +96,15 @@ type BombRow struct {
 	Wrong       []string        // of xexit's: what was left, or not verified
 }
 
-// rivalShare: a rival, which needs seconds and mostly fails, has one run where
-// xexit and the floor have so many.
-const rivalShare = 20
+// A rival, which needs seconds and mostly fails, has one run where xexit has
+// rivalShare; the floor, of which the median alone is asked, one of floorShare.
+const (
+	rivalShare = 20
+	floorShare = 4
+)
 
-// Bombs runs the bombs against the Enders: rounds times against xexit and the
-// floor, fewer times against the rivals. With and without churn.
+// Bombs runs the bombs against the Enders: rounds times against xexit, fewer
+// times against the floor and the rivals. With and without churn.
 func Bombs(stage string, rounds int, ways []Way, enders []Ender, told func(BombRow)) (rows []BombRow, err error) {
 	a, err := newBombArena(stage)
 	if err != nil {
@@ -124,13 +138,11 @@ func (a *bombArena) compare(way Way, enders []Ender, churn bool, rounds int) ([]
 	rows := make([]BombRow, len(enders))
 	for i, e := range enders {
 		rows[i] = BombRow{Bomb: strings.TrimPrefix(way.Name, "bomb: "), Ender: e.Name, Churn: churn, Runs: rounds}
-		if !e.xexit() && e.Name != floorName {
-			rows[i].Runs = max(1, rounds/rivalShare)
-		}
+		rows[i].Runs = (rounds + e.share() - 1) / e.share()
 	}
 	for round := range rounds {
 		for i, e := range enders {
-			if round >= rows[i].Runs {
+			if round%e.share() != 0 {
 				continue
 			}
 			if err := a.run(way, e, &rows[i]); err != nil {

@@ -57,7 +57,8 @@ Times are from the end of the grace until the last process was dead, as xexit's
 record says; the rivals' from their start until nobody was left in the login's
 control group, the classic script's 3 s included. A run has converged if nobody
 was left for 100 ms, and for xexit if it says that it is verified too. The loop
-of pkill gets 3 s, the script 6 s, and both a twentieth of the runs.
+of pkill gets 3 s, the script 6 s, and both a twentieth of the runs; the floor a
+quarter.
 
 `
 	for _, e := range gauntlet.Bombers() {
