@@ -122,5 +122,5 @@ var unixImporters = map[string]bool{"internal/linux": true}
 
 // exceptions to the banned calls, by file and call, each with its reason.
 var exceptions = map[string]string{
-	"internal/linux/group.go golang.org/x/sys/unix.Kill": "a process group whose leader is our unreaped child, before kernel 6.9",
+	"internal/linux/group.go golang.org/x/sys/unix.Kill": "a process group whose leader is our unreaped child, before kernel 6.9; one that a stopped member pins",
 }

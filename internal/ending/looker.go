@@ -130,7 +130,7 @@ func (l *looker) decide(pass member.Pass) {
 
 // SeizeBy implements reap.Seizer. Where a rule may keep a member nobody is
 // seized: he would be stopped for nothing.
-func (l *looker) SeizeBy(seize, release func(*proc.Ref)) {
+func (l *looker) SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref)) {
 	if len(l.target.rules) == 0 {
 		l.target.finder.SeizeBy(seize, release)
 	}

@@ -65,3 +65,16 @@ func (g *Group) Signal(sig syscall.Signal) error {
 	// The one signal by number: of a group whose leader is our unreaped child.
 	return callError("kill", unix.Kill(-g.pgid, sig))
 }
+
+// SignalPinned sends sig to every member of a process group that kill(2) would
+// allow, at once: the kernel lets nobody in it fork meanwhile (a fork that sees
+// the signal begins anew, kernel 4.19). The group has a number only, so the
+// caller must know that a member of it lives and cannot leave it before and
+// after the call: as long as there is one the kernel gives the number to nobody
+// else. ESRCH: the group is empty. EPERM: none of its members may be signalled.
+func SignalPinned(pgid int, sig syscall.Signal) error {
+	if pgid <= 1 {
+		return callError("kill", syscall.EINVAL) // 0 is our own group, -1 means everybody
+	}
+	return callError("kill", unix.Kill(-pgid, sig))
+}

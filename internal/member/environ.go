@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -182,6 +183,7 @@ func (e *envReader) prepare(queue []*record) (*envJob, error) {
 		e.job = &envJob{fs: e.fs, read: e.environ, names: e.names, done: make(chan struct{}, 1)}
 		e.job.visit = e.job.value // made once, not for every process
 	}
+	e.blocked = slices.DeleteFunc(e.blocked, func(b *envJob) bool { return b.state.Load() == jobOver })
 	j := e.job
 	j.count = len(queue)
 	for len(j.items) < j.count {
@@ -209,13 +211,7 @@ func (e *envReader) leave(j *envJob) bool {
 		return false
 	}
 	e.job, e.fs = nil, nil
-	alive := e.blocked[:0]
-	for _, b := range e.blocked {
-		if b.state.Load() != jobOver {
-			alive = append(alive, b)
-		}
-	}
-	e.blocked = append(alive, j)
+	e.blocked = append(e.blocked, j)
 	return true
 }
 

@@ -302,6 +302,7 @@ func (f *Finder) round(ctx context.Context, base int) (last int, wrapped bool, e
 // finish makes the findings of the pass.
 func (f *Finder) finish(clean bool) Pass {
 	f.letGo()
+	f.freePacks()
 	f.room = 0
 	for i, r := range f.order {
 		if i >= len(f.class.rulings) {

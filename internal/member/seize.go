@@ -19,24 +19,30 @@ import (
 //
 // That is done only to what is first seen in this very pass and very likely
 // belongs: it descends from a member, or is in a Unix session (setsid(2)) all
-// of whose processes were members in the pass before; and it lives where
-// members live. What is decided later, and what is ended, is not touched by it.
+// of whose processes were members in the pass before, or below the session's
+// subreaper; and it lives where members live. Of such a Unix session the whole
+// process group is stopped with it. What is decided later, and what is ended, is
+// not touched by it.
 type hunt struct {
-	seize, release func(*proc.Ref)
+	seize   func(ref *proc.Ref, pgid int) (one, group bool)
+	release func(*proc.Ref)
 
 	reaper int             // number of the session's subreaper; 0: none, or it is dead
 	hosts  bool            // another session was started below it
 	unixes map[int]bool    // Unix sessions: all in reach are members
 	groups map[string]bool // control groups of members
+	packs  map[int]bool    // process groups that were stopped
 	chased int             // last number given before the last listing
 }
 
 // SeizeBy has seize called for each process that very likely is a member, as
-// soon as it is seen, and release for those that turn out to be none; both with
-// a reference that is verified. A nil seize ends that. The functions signal the
-// process, and do not keep the reference after release.
-func (f *Finder) SeizeBy(seize, release func(*proc.Ref)) {
-	f.hunt = hunt{seize: seize, release: release}
+// soon as it is seen, with its process group if all in that very likely are, and
+// else with 0; and release for those that seize has stopped, one by one or with
+// their group, and that turn out not to be members. Both with a reference that is
+// verified. A nil seize ends that. The functions signal the process, and do not
+// keep the reference after release.
+func (f *Finder) SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref)) {
+	f.hunt = hunt{seize: seize, release: release, packs: map[int]bool{}}
 }
 
 // beginHunt draws from the pass before who very likely is a member.
@@ -46,21 +52,38 @@ func (f *Finder) beginHunt() {
 		return
 	}
 	h.unixes, h.groups, h.reaper = map[int]bool{}, map[string]bool{}, 0
+	if id := f.t.Entry.Subreaper; !id.IsZero() && f.records[id.PID] != nil && f.records[id.PID].ID == id {
+		h.reaper = id.PID
+		h.groups[f.records[id.PID].Cgroup] = true
+	}
 	for _, r := range f.records {
 		if r.Far || r.Kernel || r.Denied {
 			continue
 		}
 		others, met := h.unixes[r.SID]
-		h.unixes[r.SID] = r.Known != 0 && (others || !met)
+		h.unixes[r.SID] = (r.Known != 0 || f.belowReaper(r)) && (others || !met)
 		if r.Known != 0 {
 			h.groups[r.Cgroup] = true
 		}
 	}
-	if id := f.t.Entry.Subreaper; !id.IsZero() && f.records[id.PID] != nil && f.records[id.PID].ID == id {
-		h.reaper = id.PID
-		h.groups[f.records[id.PID].Cgroup] = true
-	}
 	h.hosts = f.class.t != nil && f.class.hostsOther()
+}
+
+// belowReaper reports whether a process of the pass before descends from the
+// session's subreaper, whose environment may not have been readable then: what
+// forks all the time has no time for that.
+func (f *Finder) belowReaper(r *record) bool {
+	for range maxDepth {
+		parent := f.records[r.PPID]
+		switch {
+		case f.hunt.reaper == 0 || parent == nil || !parent.ID.MayBeParentOf(r.ID):
+			return false
+		case parent.ID.PID == f.hunt.reaper:
+			return true
+		}
+		r = parent
+	}
+	return false
 }
 
 // pursue seizes a process that was just read, if it very likely is a member.
@@ -69,8 +92,41 @@ func (f *Finder) pursue(r *record) {
 	if h.seize == nil || r.held == nil || !f.likely(r) || r.held.Signal(0) != nil {
 		return
 	}
-	r.seized = true
-	h.seize(r.held)
+	f.seize(r, r.held)
+}
+
+// seize has one stopped, and where all of its Unix session very likely are
+// members its process group: a group is within one session (setpgid(2)).
+func (f *Finder) seize(r *record, ref *proc.Ref) {
+	pack := 0
+	if f.hunt.unixes[r.SID] && !f.hunt.hosts {
+		pack = r.PGID
+	}
+	one, group := f.hunt.seize(ref, pack)
+	r.seized = one
+	if group {
+		f.hunt.packs[pack] = true
+	}
+}
+
+// freePacks lets go on who was stopped with his process group and is none of
+// ours: he came to be in it since the pass before.
+func (f *Finder) freePacks() {
+	if f.hunt.seize == nil || len(f.hunt.packs) == 0 {
+		return
+	}
+	for i, r := range f.order {
+		judged := i < len(f.class.rulings)
+		if !f.hunt.packs[r.PGID] || r.seized || r.Dead || r.Denied || r.Known != 0 || judged && f.class.rulings[i].member() {
+			continue
+		}
+		if ref, err := f.fs.Open(r.ID.PID); err == nil {
+			if ref.ID() == r.ID {
+				f.hunt.release(ref)
+			}
+			_ = ref.Close()
+		}
+	}
 }
 
 // likely is never said of a login's processes, which a frozen group holds, and

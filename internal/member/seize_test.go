@@ -24,7 +24,10 @@ func TestSeize(t *testing.T) {
 
 	var seized, released []int
 	hunt := func() {
-		f.SeizeBy(func(ref *proc.Ref) { seized = append(seized, ref.ID().PID) },
+		f.SeizeBy(func(ref *proc.Ref, _ int) (one, group bool) {
+			seized = append(seized, ref.ID().PID)
+			return true, false
+		},
 			func(ref *proc.Ref) { released = append(released, ref.ID().PID) })
 	}
 	// Nothing is known in the first pass: who is found to belong is told of then.

@@ -140,8 +140,7 @@ func (f *Finder) take(ctx context.Context, from int) {
 		f.refs = append(f.refs, r.ref)
 		f.now.Fresh++
 		if f.hunt.seize != nil && !r.seized {
-			r.seized = true
-			f.hunt.seize(r.ref)
+			f.seize(r, r.ref)
 		}
 	}
 }

@@ -110,6 +110,11 @@ func (r *run) kill() (killed int) {
 // thaw continues who was stopped and is not to be killed after all, because
 // the end was cut short.
 func (r *run) thaw() {
+	for pgid, g := range r.groups {
+		if g.stopped > 0 {
+			_ = r.fs.SignalGroup(g.pin, pgid, syscall.SIGCONT) // or it was killed with all that are known
+		}
+	}
 	for _, p := range r.order {
 		if p.waitedFor() && p.stopped && !p.killed {
 			r.send(p, syscall.SIGCONT)

@@ -139,7 +139,7 @@ func Run(ctx context.Context, fs *proc.FS, l Looker, bound func(*proc.Ref) error
 	r := &run{
 		ctx: ctx, fs: fs, looker: l, bound: bound, watch: w, wrap: newWrapWatch(fs), group: o.Group, events: o.Events, start: start,
 		graceEnd: start.Add(o.Grace), force: o.Force, lookUntil: start.Add(o.Grace + firstLook),
-		known: make(map[*proc.Ref]*process),
+		known: make(map[*proc.Ref]*process), groups: make(map[int]pinned),
 	}
 	verified, err := r.end()
 	r.thaw()

@@ -44,6 +44,7 @@ type run struct {
 
 	known  map[*proc.Ref]*process
 	seized map[*proc.Ref]bool // during a look: stopped, and not known yet
+	groups map[int]pinned     // process groups that were stopped as one
 	order  []*process         // as found; the index is the key in watch
 	dying  []int              // reused by collect
 	// Who is alive and ours to end, and how many of these may not be signalled.

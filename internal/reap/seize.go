@@ -1,6 +1,7 @@
 package reap
 
 import (
+	"errors"
 	"syscall"
 
 	"xexit/internal/proc"
@@ -8,11 +9,13 @@ import (
 
 // Seizer is a Looker that can tell of a process the moment it sees it, before
 // the look is over: what forks and exits all the time is dead by then, and its
-// child not listed. seize stops it. If it turns out not to be one that the look
-// will list, release lets it go on; the reference may be closed after that. A
-// nil seize ends it.
+// child not listed. seize stops it, and says whether it did, and whether all
+// others of its process group pgid have been stopped with it in this look; that is
+// tried unless pgid is 0. If one that was stopped turns out not to be one that
+// the look will list, release lets it go on; the reference may be closed after
+// that. A nil seize ends it.
 type Seizer interface {
-	SeizeBy(seize, release func(*proc.Ref))
+	SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref))
 }
 
 // hunt has who is found stopped at once, until the function that it returns is
@@ -23,21 +26,51 @@ func (r *run) hunt() (over func()) {
 		return func() {}
 	}
 	r.seized = map[*proc.Ref]bool{}
-	s.SeizeBy(func(ref *proc.Ref) {
-		within := r.known[ref] == nil && r.bound(ref) == nil
-		if within && ref.Signal(syscall.SIGSTOP) == nil {
-			r.seized[ref] = true
-		}
-	}, r.release)
+	s.SeizeBy(r.seize, r.release)
 	return func() { s.SeizeBy(nil, nil) }
+}
+
+// seize stops one that was found, and its process group.
+func (r *run) seize(ref *proc.Ref, pgid int) (one, group bool) {
+	within := r.known[ref] == nil && r.bound(ref) == nil
+	if !within || ref.Signal(syscall.SIGSTOP) != nil {
+		return false, false
+	}
+	r.seized[ref] = true
+	return true, pgid != 0 && r.stopGroup(ref, pgid)
+}
+
+// stopGroup stops a process group through one of it that has stopped already:
+// an earlier one that was seized, since that takes a while. A group that breeds
+// has many that are seized.
+func (r *run) stopGroup(ref *proc.Ref, pgid int) bool {
+	g := r.groups[pgid]
+	if g.pin == nil {
+		g.pin = ref
+	}
+	if g.stopped != r.looks {
+		switch err := r.fs.SignalGroup(g.pin, pgid, syscall.SIGSTOP); {
+		case err == nil:
+			g.stopped = r.looks
+			r.tell(Event{Kind: KindGroup, ID: g.pin.ID(), Signal: "STOP"})
+		case !errors.Is(err, proc.ErrUnpinned):
+			g.pin = ref
+		}
+		r.groups[pgid] = g
+	}
+	return g.stopped == r.looks
+}
+
+// pinned is a process group that was stopped, or is to be.
+type pinned struct {
+	pin     *proc.Ref // one of it that was sent STOP
+	stopped int       // the look in which the group was
 }
 
 // release lets go on who was stopped and is not to be ended.
 func (r *run) release(ref *proc.Ref) {
-	if r.seized[ref] {
-		delete(r.seized, ref)
-		_ = ref.Signal(syscall.SIGCONT) // it may be dead, or its reference closed
-	}
+	delete(r.seized, ref)
+	_ = ref.Signal(syscall.SIGCONT) // it may be dead, or its reference closed
 }
 
 // settle follows a look: who was seized is one of those that it listed, or goes on.

@@ -14,14 +14,17 @@ import (
 // of the spared one too, and lets go of that one only if forgets is not set.
 type hasty struct {
 	*flock
-	passerBy       *proc.Ref
-	forgets        bool
-	seize, release func(*proc.Ref)
-	seized         int
-	meanwhile      func()
+	passerBy  *proc.Ref
+	forgets   bool
+	seize     func(*proc.Ref, int) (one, group bool)
+	release   func(*proc.Ref)
+	seized    int
+	meanwhile func()
 }
 
-func (h *hasty) SeizeBy(seize, release func(*proc.Ref)) { h.seize, h.release = seize, release }
+func (h *hasty) SeizeBy(seize func(*proc.Ref, int) (one, group bool), release func(*proc.Ref)) {
+	h.seize, h.release = seize, release
+}
 
 func (h *hasty) Look(ctx context.Context) (Look, error) {
 	look, err := h.flock.Look(ctx)
@@ -29,9 +32,9 @@ func (h *hasty) Look(ctx context.Context) (Look, error) {
 		return look, err
 	}
 	h.seized++
-	h.seize(h.passerBy)
+	h.seize(h.passerBy, 0)
 	for _, target := range look.End {
-		h.seize(target.Ref)
+		h.seize(target.Ref, 0)
 	}
 	h.meanwhile()
 	if !h.forgets {

@@ -427,12 +427,34 @@ static void chain(double pause)
 	_exit(0);
 }
 
+/* The processes of a bomb start to breed at the same time: the last of them
+ * would hardly be born beside the first. */
+static int fuse[2];
+
+static void lay(void)
+{
+	if (pipe(fuse))
+		fail("pipe");
+}
+
+static void await_fire(void)
+{
+	char none;
+	close(fuse[1]);
+	if (read(fuse[0], &none, 1)) /* its end, when nobody holds the other side */
+		fail("read");
+	close(fuse[0]);
+}
+
 static void chains(double pause)
 {
 	arm();
+	lay();
 	for (int i = 0; i < 300; i++)
-		if (fork() == 0)
+		if (fork() == 0) {
+			await_fire();
 			chain(pause);
+		}
 	ready();
 	_exit(0);
 }
@@ -444,8 +466,10 @@ static void way_bomb_fast(void) { chains(0); }
 static void way_bomb_daemons(void)
 {
 	arm();
+	lay();
 	for (int i = 0; i < 50; i++)
-		if (fork() == 0)
+		if (fork() == 0) {
+			await_fire();
 			while (now() < bomb_end) {
 				if (fork() == 0) {
 					setsid();
@@ -455,6 +479,8 @@ static void way_bomb_daemons(void)
 				}
 				nap(0.001);
 			}
+			_exit(0);
+		}
 	ready();
 	_exit(0);
 }
