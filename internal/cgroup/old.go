@@ -23,8 +23,11 @@ import (
 //
 //	systemd  /user.slice/…/session-4.scope       members, as ever
 //	freezer  /                                   where they are otherwise
-//	         /xexit%2Fuser.slice…session-4.scope  while frozen: FROZEN first, so
+//	         /xexit/user.slice%2F…session-4.scope while frozen: FROZEN first, so
 //	                                             that whoever is put there stops
+//
+// The root of a hierarchy is a directory of mode 0555: /xexit takes
+// CAP_DAC_OVERRIDE, which the daemon has not, so its unit makes it before.
 //
 // Who was put elsewhere in the freezer's hierarchy by somebody else (a batch
 // job, a container) is left there: it is not stopped, and nobody loses track
@@ -36,8 +39,11 @@ type old struct {
 
 // own is the directory of the group that stands for another.
 func (o *old) own(group string) string {
-	return path.Join(o.freezer, "xexit"+strings.NewReplacer("%", "%25", "/", "%2F").Replace(group))
+	return path.Join(o.freezer, top, strings.NewReplacer("%", "%25", "/", "%2F").Replace(strings.TrimPrefix(group, "/")))
 }
+
+// top is the group in the freezer's hierarchy that has all of ours. It stays.
+const top = "xexit"
 
 // freeze puts everybody of g into the freezer, until a pass finds nobody new,
 // and waits until all have stopped or ctx is over. They are put there whether
@@ -47,8 +53,10 @@ func (o *old) freeze(ctx context.Context, g *Group) error {
 	if o.freezer == "" {
 		return fmt.Errorf("control group %s: no freezer of cgroups v1 is mounted: %w", g.path, errors.ErrUnsupported)
 	}
-	if err := os.Mkdir(o.own(g.path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("control group %s: %w", g.path, err)
+	for _, dir := range []string{path.Join(o.freezer, top), o.own(g.path)} {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("control group %s: %w", g.path, err)
+		}
 	}
 	until := time.Now().Add(freezePatience)
 	if end, ok := ctx.Deadline(); ok && end.Before(until) {
@@ -172,7 +180,7 @@ func (o *old) leave(own string, pid int) error {
 		return err
 	}
 	defer ref.Close()
-	if home, err := o.home(pid); err != nil || home != "/"+path.Base(own) {
+	if home, err := o.home(pid); err != nil || home != path.Join("/", top, path.Base(own)) {
 		return err
 	}
 	return join(o.freezer, pid)

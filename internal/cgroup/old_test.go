@@ -58,7 +58,7 @@ func TestFreezerOfVersion1(t *testing.T) {
 		if err := g.Freeze(guarded(t)); err != nil {
 			t.Fatal(err)
 		}
-		if home, err := g.old.home(c.Process.Pid); err != nil || home != "/"+filepath.Base(g.old.own(g.path)) {
+		if home, err := g.old.home(c.Process.Pid); err != nil || home != "/xexit/"+filepath.Base(g.old.own(g.path)) {
 			t.Errorf("frozen in %q, %v", home, err)
 		}
 		if err := g.Thaw(); err != nil {

@@ -238,7 +238,7 @@ func (h *endHost) keeps() *process {
 func (h *endHost) frozen() bool {
 	h.t.Helper()
 	if version, _ := h.tree.Version(); version == 1 { // its freezer has a group for the time, named after the login's
-		old, err := filepath.Glob("/sys/fs/cgroup/freezer/xexit*" + filepath.Base(h.scope))
+		old, err := filepath.Glob("/sys/fs/cgroup/freezer/xexit/*" + filepath.Base(h.scope))
 		if err != nil {
 			h.t.Fatal(err)
 		}

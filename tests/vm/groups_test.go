@@ -127,8 +127,8 @@ func (l *lab) thawed(h hierarchy, scope string, living []string) {
 		}
 		return
 	}
-	for _, name := range l.names(freezer) {
-		if strings.HasPrefix(name, "xexit") {
+	for _, name := range l.names(freezer + "/xexit") {
+		if strings.HasSuffix(name, ".scope") {
 			l.t.Errorf("left in the freezer: %s", name)
 		}
 	}
