@@ -152,7 +152,9 @@ func (o *old) thaw(group string) error {
 		return err
 	}
 	own := o.own(group)
-	for range putBackPasses {
+	again := time.NewTicker(frozenCheck)
+	defer again.Stop()
+	for until := time.Now().Add(putBackPatience); time.Now().Before(until); <-again.C {
 		text, err := os.ReadFile(path.Join(own, "cgroup.procs"))
 		if err != nil {
 			return ignoreGone(err)
@@ -186,8 +188,9 @@ func (o *old) leave(own string, pid int) error {
 	return join(o.freezer, pid)
 }
 
-// putBackPasses: more than one only where processes are born meanwhile.
-const putBackPasses = 16
+// putBackPatience is for those who are dying, and cannot be put anywhere, and
+// for those who are born meanwhile.
+const putBackPatience = time.Second
 
 // set gives the freezer's group a state. One that is not there is thawed.
 func (o *old) set(group, state string) error {
