@@ -140,8 +140,8 @@ scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
 	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/($(subst $(space),|,matrix $(BOOTED)))$$")
 
-# A real suspend, Xorg on virtual terminals and an older kernel, in an emulated
-# machine: one boot. The scenarios run it too, beside the others.
+# A real suspend, Xorg on virtual terminals and older kernels, in emulated
+# machines: one boot a kernel. The scenarios run it too, beside the others.
 vm: build $(SUM)
 	@echo '== emulated machine'
 	@$(SUM) -C tests -count 1 -timeout 20m ./vm

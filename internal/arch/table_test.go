@@ -38,12 +38,13 @@ var table = map[string]row{
 	"internal/spelling":  {deny: append([]string{"fmt", "regexp"}, pure...)},
 
 	// Adapters: each one kind of fact.
-	"internal/proc":          {imports: []string{"internal/session", "internal/linux"}},
-	"internal/proc/proctest": {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
-	"internal/cgroup":        {imports: []string{"internal/linux"}},
-	"internal/dirwatch":      {imports: []string{"internal/linux"}},
-	"internal/logind":        {imports: []string{"internal/cgroup", "internal/dirwatch", "internal/member"}},
-	"internal/logins":        {imports: []string{"internal/cgroup", "internal/member", "internal/logind", "internal/pamlogin"}, deny: []string{"github.com/"}},
+	"internal/proc":              {imports: []string{"internal/session", "internal/linux"}},
+	"internal/proc/proctest":     {imports: []string{"internal/session", "internal/linux", "internal/proc"}},
+	"internal/cgroup":            {imports: []string{"internal/linux"}},
+	"internal/cgroup/cgrouptest": {},
+	"internal/dirwatch":          {imports: []string{"internal/linux"}},
+	"internal/logind":            {imports: []string{"internal/cgroup", "internal/dirwatch", "internal/member"}},
+	"internal/logins":            {imports: []string{"internal/cgroup", "internal/member", "internal/logind", "internal/pamlogin"}, deny: []string{"github.com/"}},
 	"internal/pamlogin": {imports: []string{
 		"internal/session", "internal/linux", "internal/proc", "internal/cgroup", "internal/dirwatch", "internal/member", "internal/logind",
 	}, deny: []string{"github.com/"}},

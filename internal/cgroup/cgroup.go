@@ -1,7 +1,8 @@
-// Package cgroup reads and commands control groups of the unified hierarchy
-// (cgroups(7), cgroup v2): who is in one, whether anybody is, and that all of
-// them stop, go on or die at once. Which group is a session's, and whether
-// somebody in it is to be spared, is for others; D-Bus is too.
+// Package cgroup reads and commands control groups (cgroups(7)): who is in one,
+// whether anybody is, and that all of them stop, go on or die at once. They are
+// those of the unified hierarchy (v2), or where there is none those of systemd's
+// own (v1), whose members are stopped by the freezer of v1. Which group is a
+// session's, and whether somebody in it is to be spared, is for others; D-Bus is too.
 package cgroup
 
 import (
@@ -14,44 +15,50 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"xexit/internal/linux"
 )
 
 // ErrGone reports a group that is no more.
 var ErrGone = errors.New("the control group is gone")
 
-// ErrNoHierarchy reports a host without a unified hierarchy.
-var ErrNoHierarchy = errors.New("no unified control group hierarchy (cgroup2) is mounted")
+// ErrNoHierarchy reports a host without a hierarchy that names logins.
+var ErrNoHierarchy = errors.New("no unified control group hierarchy (cgroup2) is mounted, nor one of systemd's")
 
-// Tree is a mounted unified hierarchy.
-type Tree struct{ root string }
+// Tree is a mounted hierarchy.
+type Tree struct {
+	root string
+	old  *old // nil: the unified one
+}
 
-// Mounted finds the hierarchy in a mount table (proc_pid_mountinfo(5)): at
-// /sys/fs/cgroup, or beside the old ones at /sys/fs/cgroup/unified.
+// Mounted finds the hierarchy by the mount table of this process, below the root
+// of a proc(5): the unified one at /sys/fs/cgroup, or beside the old ones at
+// /sys/fs/cgroup/unified, or systemd's own of version 1.
 // ErrNoHierarchy: there is none.
-func Mounted(mountinfo string) (Tree, error) {
-	text, err := os.ReadFile(mountinfo)
-	if err != nil {
+func Mounted(proc string) (Tree, error) {
+	mounts, err := linux.ReadCgroupMounts(path.Join(proc, "self/mountinfo"))
+	switch {
+	case err != nil:
 		return Tree{}, fmt.Errorf("find the control groups: %w", err)
-	}
-	for line := range strings.SplitSeq(string(text), "\n") {
-		mount, kind, ok := strings.Cut(line, " - ")
-		if fields := strings.Fields(mount); ok && len(fields) >= 5 && strings.HasPrefix(kind, "cgroup2 ") {
-			// A mount of part of the hierarchy names its groups from there.
-			if fields[3] == "/" {
-				return Tree{unescape(fields[4])}, nil
-			}
-		}
+	case mounts.Unified != "":
+		return Tree{root: mounts.Unified}, nil
+	case mounts.Systemd != "":
+		return Tree{mounts.Systemd, &old{proc: proc, freezer: mounts.Freezer}}, nil
 	}
 	return Tree{}, ErrNoHierarchy
 }
 
-// unescape undoes the octal escapes of a mount table.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
-}
+// At is the unified hierarchy below a directory.
+func At(root string) Tree { return Tree{root: root} }
 
-// At is the hierarchy below a directory.
-func At(root string) Tree { return Tree{root} }
+// Version of the hierarchy, 2 or 1; freezes tells whether a group of it can be
+// stopped as one.
+func (t Tree) Version() (version int, freezes bool) {
+	if t.old == nil {
+		return 2, true
+	}
+	return 1, t.old.freezer != ""
+}
 
 // Group is one control group with all below it. It stays the same group when
 // another of its name is made. Close it. Not safe for concurrent use.
@@ -59,6 +66,7 @@ type Group struct {
 	path string
 	at   string // its directory
 	dir  *os.Root
+	old  *old // nil: of the unified hierarchy
 }
 
 // Open opens the group that has a path as in /proc/PID/cgroup. The root of the
@@ -72,7 +80,7 @@ func (t Tree) Open(name string) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open control group %s: %w", clean, gone(err))
 	}
-	return &Group{clean, t.Directory(name), dir}, nil
+	return &Group{clean, t.Directory(name), dir, t.old}, nil
 }
 
 // Make makes a group of that path, below one that exists, and opens it.
@@ -175,6 +183,10 @@ func (g *Group) Remove() error {
 // Populated reports whether a process lives in the group or below it. Zombies
 // do not count.
 func (g *Group) Populated() (bool, error) {
+	if g.old != nil {
+		pids, err := g.PIDs()
+		return len(pids) > 0, err
+	}
 	text, err := g.read("cgroup.events")
 	if errors.Is(err, ErrGone) {
 		return false, nil

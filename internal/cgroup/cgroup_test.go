@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"xexit/internal/cgroup/cgrouptest"
 )
 
 // guard is how long anything may take before the test is thought to hang.
@@ -30,7 +32,7 @@ func cannot(t *testing.T, why error) {
 // made makes a group of the test's own in the real hierarchy.
 func made(t *testing.T) (*Group, string) {
 	t.Helper()
-	tree, err := Mounted("/proc/self/mountinfo")
+	tree, err := Mounted("/proc")
 	if err != nil {
 		cannot(t, err)
 	}
@@ -71,13 +73,9 @@ func remove(t *testing.T, dir string) {
 // inside starts a shell script in the group and reads its first line.
 func inside(t *testing.T, dir, script string) *exec.Cmd {
 	t.Helper()
-	d, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
 	c := exec.Command("sh", "-c", script)
-	c.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(d.Fd()), Pdeathsig: syscall.SIGKILL}
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cgrouptest.Into(t, c, dir)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +86,8 @@ func inside(t *testing.T, dir, script string) *exec.Cmd {
 	if _, err := out.Read(make([]byte, 1)); err != nil {
 		t.Fatalf("the script in the group did not start: %v", err)
 	}
-	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	// Not waited for here: it may be frozen until the group is killed.
+	t.Cleanup(func() { _ = c.Process.Kill(); go func() { _ = c.Wait() }() })
 	return c
 }
 
@@ -138,17 +137,35 @@ func TestKill(t *testing.T) {
 			if err := way.kill(g, ctx); err != nil {
 				t.Fatal(err)
 			}
-			if err := g.await(ctx, "populated", false); err != nil {
+			if err := g.AwaitEmpty(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if err := other.Process.Signal(syscall.Signal(0)); err != nil {
 				t.Errorf("a process outside the group: %v", err)
 			}
-			if text, err := g.read("cgroup.freeze"); err != nil || strings.TrimSpace(string(text)) != "0" {
-				t.Errorf("left frozen: %q, %v", text, err)
+			if frozen(t, g) {
+				t.Error("left frozen")
 			}
 		})
 	}
+}
+
+// frozen is the kernel's word for it.
+func frozen(t *testing.T, g *Group) bool {
+	t.Helper()
+	if g.old != nil {
+		state, err := os.ReadFile(filepath.Join(g.old.own(g.path), "freezer.state"))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(state)) == "FROZEN"
+	}
+	text, err := g.read("cgroup.events")
+	is, ok := event(text, "frozen")
+	if err != nil || !ok {
+		t.Fatalf("%q, %v", text, err)
+	}
+	return is
 }
 
 func TestFreezeAndThaw(t *testing.T) {
@@ -159,9 +176,8 @@ func TestFreezeAndThaw(t *testing.T) {
 	if err := g.Freeze(ctx); err != nil {
 		t.Fatal(err)
 	}
-	text, err := g.read("cgroup.events")
-	if frozen, ok := event(text, "frozen"); err != nil || !ok || !frozen {
-		t.Fatalf("frozen %v: %q, %v", frozen, text, err)
+	if !frozen(t, g) {
+		t.Fatal("it is not frozen")
 	}
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil { // waits for the thaw
 		t.Fatal(err)
@@ -172,7 +188,7 @@ func TestFreezeAndThaw(t *testing.T) {
 	if err := g.Thaw(); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.await(ctx, "populated", false); err != nil {
+	if err := g.AwaitEmpty(ctx); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -187,7 +203,7 @@ func TestAwaitEnds(t *testing.T) {
 	inside(t, below, "echo; exec sleep 1000")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- g.await(ctx, "populated", false) }()
+	go func() { done <- g.AwaitEmpty(ctx) }()
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled wait: %v", err)
@@ -246,22 +262,39 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestMounted(t *testing.T) {
+	const (
+		systemd = "32 30 0:28 / /sys/fs/cgroup/systemd rw shared:5 - cgroup cgroup rw,xattr,name=systemd\n"
+		freezer = "33 30 0:29 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n"
+	)
 	for _, c := range []struct {
 		name, table, root string
+		version           int
+		freezes           bool
 	}{
-		{"unified", "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup"},
-		{"hybrid", "31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", "/sys/fs/cgroup/unified"},
-		{"part of it", "30 23 0:26 /some/group /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", ""},
-		{"a blank", `30 23 0:26 / /mnt/a\040b rw - cgroup2 cgroup2 rw` + "\n", "/mnt/a b"},
-		{"none", "32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", ""},
+		{"unified", "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup", 2, true},
+		{"hybrid", "31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", "/sys/fs/cgroup/unified", 2, true},
+		{"part of it", "30 23 0:26 /some/group /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "", 0, false},
+		{"a blank", `30 23 0:26 / /mnt/a\040b rw - cgroup2 cgroup2 rw` + "\n", "/mnt/a b", 2, true},
+		{"none", "32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", "", 0, false},
+		{"systemd's", systemd + freezer, "/sys/fs/cgroup/systemd", 1, true},
+		{"systemd's, no freezer", systemd, "/sys/fs/cgroup/systemd", 1, false},
+		{"systemd's of both", "31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n" + systemd + freezer, "/sys/fs/cgroup/unified", 2, true},
+		{"somebody else's unified one", systemd + freezer + "31 30 0:27 / /mnt/cgroup2 rw - cgroup2 cgroup rw\n", "/sys/fs/cgroup/systemd", 1, true},
 	} {
-		file := filepath.Join(t.TempDir(), "mountinfo")
-		if err := os.WriteFile(file, []byte(c.table), 0o600); err != nil {
+		proc := t.TempDir()
+		err := os.Mkdir(filepath.Join(proc, "self"), 0o700)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(proc, "self/mountinfo"), []byte(c.table), 0o600)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		tree, err := Mounted(file)
+		tree, err := Mounted(proc)
 		if tree.root != c.root || (c.root == "") != errors.Is(err, ErrNoHierarchy) {
 			t.Errorf("%s: %q, %v", c.name, tree.root, err)
+		}
+		if version, freezes := tree.Version(); c.root != "" && (version != c.version || freezes != c.freezes) {
+			t.Errorf("%s: version %d, freezes %v", c.name, version, freezes)
 		}
 	}
 }

@@ -14,16 +14,28 @@ import (
 
 // Freeze stops all processes in the group and below it (kernel 5.2), and waits
 // until the kernel says that they are stopped or ctx is over. SIGKILL acts on
-// frozen ones; other signals wait for Thaw. The caller is not in the group.
+// frozen ones where KillsFrozen says so; other signals wait for Thaw. The caller
+// is not in the group. Version 1: whom somebody else put into a group of the
+// freezer's is not stopped; errors.ErrUnsupported: no freezer is mounted.
 func (g *Group) Freeze(ctx context.Context) error {
+	if g.old != nil {
+		return g.old.freeze(ctx, g)
+	}
 	if err := g.write("cgroup.freeze", "1"); err != nil {
 		return err
 	}
 	return g.await(ctx, "frozen", true)
 }
 
+// KillsFrozen reports whether SIGKILL acts on frozen processes. In version 1 it
+// waits for Thaw as everything does, and acts then before they do anything.
+func (g *Group) KillsFrozen() bool { return g.old == nil }
+
 // Thaw lets them go on. In a group that is gone there is nobody to thaw.
 func (g *Group) Thaw() error {
+	if g.old != nil {
+		return g.old.thaw(g.path)
+	}
 	err := g.write("cgroup.freeze", "0")
 	if errors.Is(gone(err), ErrGone) {
 		return nil
@@ -33,13 +45,21 @@ func (g *Group) Thaw() error {
 
 // AwaitEmpty waits until nobody lives in the group or below it, or ctx is over.
 // Zombies do not count.
-func (g *Group) AwaitEmpty(ctx context.Context) error { return g.await(ctx, "populated", false) }
+func (g *Group) AwaitEmpty(ctx context.Context) error {
+	if g.old != nil {
+		return g.old.awaitEmpty(ctx, g)
+	}
+	return g.await(ctx, "populated", false)
+}
 
 // Kill kills all processes in the group and below it, those that are being
-// born included, by cgroup.kill (kernel 5.14), and before that by freezing the
-// group, killing each and thawing. It returns when nobody is left or ctx is
-// over. The caller is not in the group.
+// born included, by cgroup.kill (kernel 5.14), and before that, or in version
+// 1, by freezing the group, killing each and thawing. It returns when nobody is
+// left or ctx is over. The caller is not in the group.
 func (g *Group) Kill(ctx context.Context) error {
+	if g.old != nil {
+		return g.killOld(ctx)
+	}
 	err := g.write("cgroup.kill", "1")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -55,6 +75,22 @@ func (g *Group) Kill(ctx context.Context) error {
 		return err
 	}
 	return g.await(ctx, "populated", false)
+}
+
+// killOld is Kill in version 1. Who is in a group of the freezer's that is not
+// ours runs on while the others are killed, and may have a child meanwhile.
+func (g *Group) killOld(ctx context.Context) error {
+	for {
+		if err := g.KillFrozen(ctx); err != nil {
+			return err
+		}
+		bounded, cancel := context.WithTimeout(ctx, removalCheck)
+		err := g.AwaitEmpty(bounded)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
 }
 
 // KillFrozen is Kill for kernels that have no cgroup.kill: who is frozen cannot

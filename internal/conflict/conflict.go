@@ -24,6 +24,7 @@ type Facts struct {
 	Keeps       int    // keep rules in the configuration
 
 	Hierarchy Hierarchy
+	NoFreezer bool // of the legacy one: that of v1 is not mounted
 	NoAudit   bool // the kernel has no audit ids
 
 	Unmarked []string // PAM services that open logins without pam_loginuid
@@ -40,7 +41,8 @@ type Hierarchy string
 const (
 	Unified Hierarchy = "unified" // cgroup v2 alone
 	Hybrid  Hierarchy = "hybrid"  // v2, with controllers of v1 beside it
-	Legacy  Hierarchy = "legacy"  // no v2
+	Legacy  Hierarchy = "legacy"  // v1 alone, with systemd's own
+	None    Hierarchy = "none"    // none that names logins
 )
 
 // Find looks at a host and says what is wrong with it, nothing if all is well.
@@ -66,10 +68,15 @@ type adder func(level doctor.Level, key, text, means, do string)
 
 func (f Facts) groups(add adder) {
 	switch f.Hierarchy {
+	case None:
+		add(doctor.Problem, "cgroup.none", "no control groups are mounted that tell of logins (cgroup2, or systemd's own of cgroups v1)",
+			"who is in a login cannot be told, so the daemon ends no login", "mount cgroup2 at /sys/fs/cgroup")
 	case Legacy:
-		add(doctor.Problem, "cgroup.legacy", "the control groups are of the old kind only (cgroups v1)",
-			"who is in a login cannot be told or frozen, so the daemon ends no login",
-			"boot with systemd.unified_cgroup_hierarchy=1; without systemd, mount cgroup2 at /sys/fs/cgroup")
+		means := "logins end by the freezer of v1, one process after the other; limits of what may live on are not enforced"
+		if f.NoFreezer {
+			means = "and their freezer is not mounted: what breeds in a login is ended one process after the other; limits of what may live on are not enforced"
+		}
+		add(doctor.Note, "cgroup.legacy", "the control groups are of the old kind only (cgroups v1)", means, "boot with systemd.unified_cgroup_hierarchy=1")
 	case Hybrid:
 		add(doctor.Note, "cgroup.hybrid", "the control groups are of both kinds (cgroups v1 beside v2)",
 			"logins end as they should; limits of what may live on are not enforced", "boot with systemd.unified_cgroup_hierarchy=1")

@@ -24,7 +24,9 @@ func TestJudge(t *testing.T) {
 		says  string
 	}{
 		{"all is well", well(func(*Facts) {}), nil, ""},
-		{"old control groups", well(func(f *Facts) { f.Hierarchy = Legacy }), []string{"problem cgroup.legacy"}, ""},
+		{"no control groups", well(func(f *Facts) { f.Hierarchy = None }), []string{"problem cgroup.none"}, "mount cgroup2"},
+		{"old control groups", well(func(f *Facts) { f.Hierarchy = Legacy }), []string{"note cgroup.legacy"}, "by the freezer"},
+		{"old control groups, no freezer", well(func(f *Facts) { f.Hierarchy, f.NoFreezer = Legacy, true }), []string{"note cgroup.legacy"}, "not mounted"},
 		{"both kinds", well(func(f *Facts) { f.Hierarchy = Hybrid }), []string{"note cgroup.hybrid"}, ""},
 		{"logind kills", well(func(f *Facts) { f.Kills = true }), []string{"note logind.kills"}, "KillUserProcesses=no"},
 		{"logind kills what is kept", well(func(f *Facts) { f.Kills, f.Keeps = true, 1 }), []string{"problem logind.kills"}, ""},

@@ -52,9 +52,9 @@ func (f *Facts) doubt(err error) { f.Unsure = append(f.Unsure, err.Error()) }
 // groups looks which control groups there are, and in them for logind.
 func (h Host) groups(f *Facts) {
 	mounts := filepath.Join(h.Proc, "self/mountinfo")
-	tree, err := cgroup.Mounted(mounts)
+	tree, err := cgroup.Mounted(h.Proc)
 	if errors.Is(err, cgroup.ErrNoHierarchy) {
-		f.Hierarchy, f.Logind = Legacy, f.Systemd // its group cannot be looked at
+		f.Hierarchy, f.Logind = None, f.Systemd // its group cannot be looked at
 		return
 	}
 	if err != nil {
@@ -62,7 +62,9 @@ func (h Host) groups(f *Facts) {
 		return
 	}
 	f.Hierarchy = Unified
-	if text, err := os.ReadFile(mounts); err == nil && oldControllers(string(text)) {
+	if version, freezes := tree.Version(); version == 1 {
+		f.Hierarchy, f.NoFreezer = Legacy, !freezes
+	} else if text, err := os.ReadFile(mounts); err == nil && oldControllers(string(text)) {
 		f.Hierarchy = Hybrid
 	}
 	if f.Logind, err = logind.Running(tree); err != nil {

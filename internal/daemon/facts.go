@@ -87,7 +87,7 @@ func readLimits(path string) (logindefs.Range, error) {
 // thaw lets everybody go on whom an end that was cut short has left frozen.
 // Whom others freeze is their business.
 func thaw(procRoot string, states []login.State) (errs []error) {
-	tree, err := cgroup.Mounted(procRoot + "/self/mountinfo")
+	tree, err := cgroup.Mounted(procRoot)
 	if errors.Is(err, cgroup.ErrNoHierarchy) {
 		return nil
 	}

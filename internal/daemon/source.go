@@ -21,7 +21,7 @@ func HostSource(root, procRoot string, trouble func(error)) (s Source, name stri
 	if err != nil {
 		return nil, "", err
 	}
-	tree, err := cgroup.Mounted(filepath.Join(procRoot, "self/mountinfo"))
+	tree, err := cgroup.Mounted(procRoot)
 	if errors.Is(err, cgroup.ErrNoHierarchy) {
 		if _, absent := os.Stat(filepath.Join(root, "run/systemd/system")); absent == nil { // sd_booted(3)
 			return all, "logind", nil

@@ -140,7 +140,7 @@ func (h Host) lookAtLogins(ctx context.Context, reg *registry.Registry, c config
 // scopeGroup is the control group of a login: nil if it is gone, or the host
 // has none to command.
 func (h Host) scopeGroup(e *registry.Entry) (*cgroup.Group, error) {
-	tree, err := cgroup.Mounted(path.Join(h.Proc, "self/mountinfo"))
+	tree, err := cgroup.Mounted(h.Proc)
 	if errors.Is(err, cgroup.ErrNoHierarchy) {
 		return nil, nil
 	}
@@ -160,7 +160,7 @@ func (t *target) leaveScope() error {
 	if in, err := t.inScope(os.Getpid()); err != nil || !in {
 		return err
 	}
-	tree, err := cgroup.Mounted(path.Join(t.fs.Root(), "self/mountinfo"))
+	tree, err := cgroup.Mounted(t.fs.Root())
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"xexit/internal/cgroup"
+	"xexit/internal/cgroup/cgrouptest"
 	"xexit/internal/config"
 	"xexit/internal/engine"
 	"xexit/internal/history"
@@ -45,7 +46,7 @@ func newLoginHost(t *testing.T) *loginHost {
 	if os.Geteuid() != 0 {
 		cannot(t, errors.New("needs root"))
 	}
-	tree, err := cgroup.Mounted("/proc/self/mountinfo")
+	tree, err := cgroup.Mounted("/proc")
 	if err != nil {
 		cannot(t, err)
 	}
@@ -149,12 +150,7 @@ func (h *loginHost) start(group string, uid uint32, script string) *process {
 	p.Env, p.Dir = []string{"PATH=/usr/bin:/bin"}, "/"
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	if group != "" {
-		d, err := os.Open(h.tree.Directory(group))
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		defer d.Close()
-		p.SysProcAttr.UseCgroupFD, p.SysProcAttr.CgroupFD = true, int(d.Fd())
+		cgrouptest.Into(h.t, p.Cmd, h.tree.Directory(group))
 	}
 	out, err := p.StdoutPipe()
 	if err == nil {

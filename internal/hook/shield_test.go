@@ -198,6 +198,9 @@ func TestKillXexit(t *testing.T) {
 				t.Fatalf("%s %s: what is protected is dead", call, target)
 			}
 			if want == "" {
+				if call == "pidfd-group" && string(r.Output) == "invalid argument\n" && len(r.Denied) == 0 {
+					continue // before kernel 6.9 there is no such call
+				}
 				if string(r.Output) != "sent\n" || len(r.Denied) > 0 {
 					t.Errorf("%s to another process: %q, denied %q", call, r.Output, r.Denied)
 				}

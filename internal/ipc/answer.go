@@ -71,7 +71,7 @@ func (s Status) public() Status {
 // about anybody's login. What is not known here is not public.
 func publicConflicts() []string {
 	return []string{
-		"cgroup.legacy", "cgroup.hybrid", "logind.none", "logind.kills", "logind.unsure", "audit.none", "pam.loginuid",
+		"cgroup.none", "cgroup.legacy", "cgroup.hybrid", "logind.none", "logind.kills", "logind.unsure", "audit.none", "pam.loginuid",
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 
 	"xexit/internal/cgroup"
 	"xexit/internal/logind"
@@ -32,7 +31,7 @@ type All []Source
 // of the PAM hook's.
 func Of(root, proc string, trouble func(error)) (All, error) {
 	all := All{logind.Source{Root: root, Trouble: trouble}}
-	tree, err := cgroup.Mounted(filepath.Join(proc, "self/mountinfo"))
+	tree, err := cgroup.Mounted(proc)
 	if errors.Is(err, cgroup.ErrNoHierarchy) {
 		return all, nil
 	}

@@ -80,7 +80,7 @@ func (h *hook) main(args []string) (err error) {
 		return err
 	}
 	defer h.proc.Close()
-	h.tree, err = cgroup.Mounted("/proc/self/mountinfo")
+	h.tree, err = cgroup.Mounted("/proc")
 	if err != nil {
 		return fmt.Errorf("without control groups nobody can be told from anybody: %w", err)
 	}

@@ -42,6 +42,7 @@ type FS struct {
 	entries []byte // raw directory entries
 	env     []byte // one window of an environment
 	comm    string // of the process that Environ last asked more of
+	groups  string // see hierarchy; "": not asked yet
 }
 
 // Sizes of the buffers. /proc/PID/status and cgroup may be longer than a
@@ -229,9 +230,10 @@ func (fs *FS) status(pid int, key string) ([]byte, error) {
 }
 
 // Cgroup is the path of the process in the unified hierarchy, the line that
-// starts with "0::" (cgroups(7)); lines of version 1 may stand before it.
-// Empty without a unified hierarchy; the file itself is empty where nothing has
-// mounted any (proc_cgroup_show shows a hierarchy once it has been).
+// starts with "0::" (cgroups(7)); lines of version 1 may stand before it. Where
+// no such hierarchy is mounted, it is the path in systemd's own of version 1.
+// Empty without either; the file itself is empty where nothing has mounted any
+// (proc_cgroup_show shows a hierarchy once it has been).
 func (fs *FS) Cgroup(pid int) (string, error) {
 	path, err := fs.CgroupBytes(pid)
 	return string(path), err
@@ -246,6 +248,7 @@ func (fs *FS) CgroupBytes(pid int) ([]byte, error) {
 		}
 		return nil, err
 	}
+	hierarchy := fs.hierarchy()
 	for len(data) > 0 {
 		line := data
 		if i := bytes.IndexByte(data, '\n'); i >= 0 {
@@ -253,11 +256,25 @@ func (fs *FS) CgroupBytes(pid int) ([]byte, error) {
 		} else {
 			data = nil
 		}
-		if path, ok := bytes.CutPrefix(line, []byte("0::")); ok {
+		_, line, _ = bytes.Cut(line, []byte(":")) // after its number
+		if path, ok := bytes.CutPrefix(line, []byte(hierarchy)); ok {
 			return path, nil
 		}
 	}
 	return nil, nil
+}
+
+// hierarchy is what a line of /proc/PID/cgroup has between its number and the
+// path, of the hierarchy that counts here. What is mounted is asked once.
+func (fs *FS) hierarchy() string {
+	if fs.groups == "" {
+		fs.groups = ":"
+		mounts, err := linux.ReadCgroupMounts(fs.root + "/self/mountinfo")
+		if err == nil && mounts.Unified == "" && mounts.Systemd != "" {
+			fs.groups = "name=systemd:"
+		}
+	}
+	return fs.groups
 }
 
 // Wchan is the kernel function that the process sleeps in; "" where it does

@@ -2,6 +2,7 @@ package reap
 
 import (
 	"context"
+	"errors"
 	"syscall"
 	"time"
 )
@@ -48,32 +49,38 @@ type Insider interface {
 // it finds there before anybody else is looked at.
 func (r *run) freezeGroup(ctx context.Context) error {
 	insider, ok := r.looker.(Insider)
-	if ok {
-		// From the moment that the kernel is told to freeze a group nobody in it
-		// begins a fork: copy_process fails with a restart as long as that is
-		// pending. Who is born in a fork under way runs no more, and the list is
-		// read again when the others are dead. So nobody has to be waited for.
+	if r.freeze(ctx, !ok) && ok {
+		return r.cull(ctx, insider)
+	}
+	return nil
+}
+
+// freeze freezes the group and reports whether it is. Nobody has to be waited
+// for where the list is read again when the others are dead: from the moment
+// that the kernel is told to freeze a group nobody in it begins a fork, since
+// copy_process fails with a restart as long as that is pending, and who is born
+// in a fork under way runs no more.
+func (r *run) freeze(ctx context.Context, wait bool) bool {
+	if !wait {
 		told, cancel := context.WithCancel(ctx)
 		cancel()
 		ctx = told
 	}
 	err := r.group.Freeze(ctx)
+	late := ctx.Err() != nil && errors.Is(err, ctx.Err())
 	// Who does not stop in time is frozen when it leaves the kernel.
-	r.frozen = err == nil || ctx.Err() != nil
-	if r.frozen && ok {
+	r.frozen = err == nil || late
+	if late && !wait {
 		err = nil
 	}
 	r.tell(Event{Kind: KindGroup, Signal: "FREEZE", Err: err})
-	if !r.frozen || !ok {
-		return nil
-	}
-	return r.cull(insider)
+	return r.frozen
 }
 
 // cull kills who is in the frozen group and not to be spared, until a look into
-// it finds nobody else, and thaws it then. What does not come to an end is left
-// frozen to the sweep.
-func (r *run) cull(insider Insider) error {
+// it finds nobody else, and thaws it then; for each look if nobody dies before.
+// What does not come to an end is left frozen to the sweep.
+func (r *run) cull(ctx context.Context, insider Insider) error {
 	until := time.Now().Add(seizePatience)
 	r.killFrozen()
 	for {
@@ -86,6 +93,9 @@ func (r *run) cull(insider Insider) error {
 			return err
 		}
 		r.killFrozen()
+		if !r.group.KillsFrozen() {
+			r.thawGroup()
+		}
 		if err := r.awaitAll(r.dyingIn, until); err != nil {
 			return err
 		}
@@ -94,6 +104,9 @@ func (r *run) cull(insider Insider) error {
 		}
 		if len(fresh) == 0 {
 			r.thawGroup()
+			return nil
+		}
+		if !r.frozen && !r.freeze(ctx, false) {
 			return nil
 		}
 	}

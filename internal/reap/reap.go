@@ -75,6 +75,8 @@ type Group interface {
 	// returns when all have stopped or ctx is over; Thaw lets them go on.
 	Freeze(ctx context.Context) error
 	Thaw() error
+	// KillsFrozen: or that not even KILL does before Thaw.
+	KillsFrozen() bool
 }
 
 // Looker finds who is to be ended. The same process comes with the same

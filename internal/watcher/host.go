@@ -48,22 +48,32 @@ func (h host) login(pid string) login {
 	return l
 }
 
-// sessionScope finds the login's scope in the text of /proc/PID/cgroup: the
-// v2 line (which v1 hosts have beside the others, cgroups(7)), up to the part
-// that logind calls session-N.scope.
+// sessionScope finds the login's scope in the text of /proc/PID/cgroup, up to
+// the part that logind calls session-N.scope: in the v2 line (which v1 hosts may
+// have beside the others, cgroups(7)), or without one in that of systemd's own
+// hierarchy of v1.
 func sessionScope(text string) string {
+	found := ""
 	for line := range strings.SplitSeq(text, "\n") {
-		path, ok := strings.CutPrefix(line, "0::")
-		if !ok {
+		_, rest, _ := strings.Cut(line, ":")
+		if path, ok := strings.CutPrefix(rest, ":"); ok {
+			return scopeOf(path)
+		}
+		if path, ok := strings.CutPrefix(rest, "name=systemd:"); ok {
+			found = scopeOf(path)
+		}
+	}
+	return found
+}
+
+// scopeOf is a path up to the part that is a login's scope; "": none is.
+func scopeOf(path string) string {
+	for end := range len(path) + 1 {
+		if end < len(path) && path[end] != '/' {
 			continue
 		}
-		for end := range len(path) + 1 {
-			if end < len(path) && path[end] != '/' {
-				continue
-			}
-			if base := filepath.Base(path[:end]); strings.HasPrefix(base, "session-") && strings.HasSuffix(base, ".scope") {
-				return path[:end]
-			}
+		if base := filepath.Base(path[:end]); strings.HasPrefix(base, "session-") && strings.HasSuffix(base, ".scope") {
+			return path[:end]
 		}
 	}
 	return ""

@@ -17,8 +17,9 @@ func TestSessionScope(t *testing.T) {
 		"0::/user.slice/user-1000.slice/session-3.scope/below/it\n":                          "/user.slice/user-1000.slice/session-3.scope",
 		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-u1.scope\n":          "",
 		"0::/user.slice/session-3.scopes\n":                                                  "",
-		"0::/\n":                                                                             "",
-		"":                                                                                   "",
+		"4:memory:/x/session-9.scope\n1:name=systemd:/user.slice/session-8.scope/y":          "/user.slice/session-8.scope",
+		"0::/\n": "",
+		"":       "",
 	} {
 		if got := sessionScope(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

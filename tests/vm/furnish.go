@@ -12,11 +12,15 @@ import (
 	"xexit/tests/vm/guest"
 )
 
-// What the machine has of this one; and of its kernel, unless it is built in:
-// the network's card, and the graphics card's mode setting.
+// What the machine has of this one; and of its kernel, unless it is built in or
+// was not fetched: the network's card, the graphics card's mode setting, and what
+// sock_diag(7) is answered by.
 var (
-	programs = []string{"sh", "cat", "echo", "env", "id", "sleep", "setsid", "nohup", "run-parts", "Xvfb", "xkbcomp", "xauth", "xprop"}
-	modules  = []string{"virtio_pci", "virtio_net", "bochs"}
+	programs = []string{
+		"sh", "cat", "cut", "echo", "env", "grep", "id", "kill", "ls", "mkdir", "mount", "umount", "sleep", "tail", "setsid", "nohup", "perl", "pkill", "run-parts",
+		"Xvfb", "xkbcomp", "xauth", "xprop",
+	}
+	modules = []string{"virtio_pci", "virtio_net", "bochs", "tcp_diag"}
 )
 
 const (
@@ -42,8 +46,12 @@ EndSection
 `
 )
 
-// KernelDir is where kernel.sh puts the machine's kernel, unpacked.
-const KernelDir = "/var/cache/xexit-test/kernel"
+// KernelDir and OldKernelDir are where kernel.sh puts the machine's kernels,
+// unpacked: Debian's, and the oldest that xexit is for.
+const (
+	KernelDir    = "/var/cache/xexit-test/kernel"
+	OldKernelDir = "/var/cache/xexit-test/kernel-5.10"
+)
 
 // kernel finds the kernel below a directory.
 func kernel(dir string) (string, error) {

@@ -12,15 +12,27 @@ import (
 // checkKernel: which of the kernel's newer abilities this one lacks decides
 // what the checks after it prove. It asserts only what must be.
 func (l *lab) checkKernel() {
-	var major, minor int
-	if _, err := fmt.Sscanf(l.release(), "%d.%d", &major, &minor); err != nil {
-		l.t.Fatal(err)
-	}
 	if id := l.done("alice", "id", "-u"); strings.TrimSpace(id) != fmt.Sprint(machine.Users["alice"]) {
 		l.t.Errorf("alice is %s", id)
 	}
-	old := major < 6 || major == 6 && minor < 9
-	l.t.Logf("kernel %d.%d: without pidfd process groups and pidfs: %v", major, minor, old)
+	l.t.Logf("kernel %s: without pidfd process groups and pidfs: %v, without cgroup.kill: %v", l.release(), l.before(6, 9), l.before(5, 14))
+}
+
+func (l *lab) checkOldest() {
+	l.checkKernel()
+	if !strings.HasPrefix(l.release(), "5.10.") {
+		l.t.Fatalf("kernel %s is not 5.10", l.release())
+	}
+}
+
+// before reports whether the kernel is older.
+func (l *lab) before(major, minor int) bool {
+	l.t.Helper()
+	var a, b int
+	if _, err := fmt.Sscanf(l.release(), "%d.%d", &a, &b); err != nil {
+		l.t.Fatal(err)
+	}
+	return a < major || a == major && b < minor
 }
 
 func (l *lab) checkDemo() {

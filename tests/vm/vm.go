@@ -1,8 +1,8 @@
-// Package vm runs xexit in an emulated machine: a real suspend, Xorg on virtual
-// terminals, and a kernel older than this machine's. The machine is qemu with
+// Package vm runs xexit in emulated machines: a real suspend, Xorg on virtual
+// terminals, and kernels older than this machine's. A machine is qemu with
 // its own emulation of a processor (nothing of the host's kernel is needed, and
-// it is the same everywhere), Debian's kernel for clouds and an initramfs made
-// of this machine's programs. One boot serves all checks. Booting and asking
+// it is the same everywhere), a kernel of Debian's and an initramfs made
+// of this machine's programs. One boot serves all checks of a kernel. Booting and asking
 // the machine belong into the files of this package that are no tests; what
 // runs inside belongs to package guest.
 package vm

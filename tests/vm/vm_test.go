@@ -19,13 +19,16 @@ type lab struct {
 	*Machine
 }
 
-// TestEmulated is one boot and all checks: in this order, each beginning with
-// displays and sessions of its own.
-func TestEmulated(t *testing.T) {
-	kernelDir := KernelDir
-	if dir := os.Getenv("XEXIT_TEST_KERNEL"); dir != "" {
-		kernelDir = dir
-	}
+// check is one thing that a machine is to show.
+type check struct {
+	name string
+	run  func(*lab)
+}
+
+// on is one boot and the checks: in this order, each beginning with displays,
+// sessions and logins of its own. units are packages whose unit tests are to be
+// there.
+func on(t *testing.T, kernelDir string, units map[string]string, checks []check) {
 	if why := Needs(kernelDir); why != "" {
 		if os.Getenv("XEXIT_TEST_NO_SKIP") != "" {
 			t.Fatal(why)
@@ -42,8 +45,12 @@ func TestEmulated(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	staged := stage(t, top)
+	for name := range units {
+		stageUnits(t, staged, name)
+	}
 	began := time.Now()
-	m, err := Boot(kernelDir, stage(t, top), top)
+	m, err := Boot(kernelDir, staged, top)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,18 +64,35 @@ func TestEmulated(t *testing.T) {
 	})
 	l := &lab{t, m}
 	t.Logf("kernel %s, up after %v", l.release(), time.Since(began).Round(time.Second/10))
-	for _, c := range []struct {
-		name  string
-		check func(*lab)
-	}{
+	for _, c := range checks {
+		t.Run(c.name, func(t *testing.T) { c.run(&lab{t, m}) })
+	}
+}
+
+func TestEmulated(t *testing.T) {
+	dir := KernelDir
+	if other := os.Getenv("XEXIT_TEST_KERNEL"); other != "" {
+		dir = other
+	}
+	on(t, dir, nil, []check{
 		{"kernel", (*lab).checkKernel},
 		{"demo", (*lab).checkDemo},
 		{"classic", (*lab).checkClassic},
+		{"groups", (*lab).checkGroups},
 		{"suspend", (*lab).checkSuspend},
 		{"xorg", (*lab).checkXorg},
-	} {
-		t.Run(c.name, func(t *testing.T) { c.check(&lab{t, m}) })
-	}
+	})
+}
+
+// TestOldest is the oldest kernel that xexit is for.
+func TestOldest(t *testing.T) {
+	on(t, OldKernelDir, edge(), []check{
+		{"kernel", (*lab).checkOldest},
+		{"units", (*lab).checkUnits},
+		{"demo", (*lab).checkDemo},
+		{"classic", (*lab).checkClassic},
+		{"groups", (*lab).checkGroups},
+	})
 }
 
 // stage installs xexit and the test programs into a directory.

@@ -78,6 +78,7 @@ type Command struct {
 	Env    []string // beyond the user's plain environment
 	User   string
 	Output string // of Start: the file that stdout and stderr are appended to
+	Group  string // directory of the control group that it is born in
 }
 
 // Result is what a finished program left: 128 + N if signal N ended it.
@@ -121,6 +122,13 @@ func (g *Guest) Run(c Command, r *Result) error {
 // Start starts a program that stays, and says its number.
 func (g *Guest) Start(c Command, pid *int) error {
 	cmd := c.command()
+	if c.Group != "" {
+		group, err := c.into(cmd)
+		if err != nil {
+			return err
+		}
+		defer group.Close()
+	}
 	if c.Output != "" {
 		out, err := os.OpenFile(c.Output, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o666)
 		if err != nil {
