@@ -65,6 +65,8 @@ install: build
 	install -d '$(DESTDIR)$(PREFIX)/share/pam-configs'
 	@to='$(DESTDIR)$(PREFIX)/share/pam-configs/xexit'; \
 	  sed 's,/usr/bin/xexit,$(PREFIX)/bin/xexit,' share/pam-configs/xexit >"$$to" && chmod 644 "$$to"
+	install -d '$(DESTDIR)$(PREFIX)/lib/lsb/init-functions.d'
+	install -m 644 share/lsb/50-xexit '$(DESTDIR)$(PREFIX)/lib/lsb/init-functions.d/50-xexit'
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	@for unit in share/systemd/system/*; do \
 	  to='$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}"; \
@@ -93,6 +95,7 @@ uninstall:
 	rm -f '$(DESTDIR)$(PREFIX)/bin/xexit' '$(DESTDIR)$(PREFIX)/bin/EndXSession' \
 	  '$(DESTDIR)$(PREFIX)/libexec/xexit/xexit-main' '$(DESTDIR)$(SYSCONFDIR)/X11/Xsession.d/90xexit'
 	rm -f '$(DESTDIR)$(PREFIX)/lib/systemd/user/xexit.service' '$(DESTDIR)$(PREFIX)/share/pam-configs/xexit' \
+	  '$(DESTDIR)$(PREFIX)/lib/lsb/init-functions.d/50-xexit' \
 	  '$(DESTDIR)$(PREFIX)'/lib/systemd/system/xexit*.service
 	rm -rf '$(DESTDIR)$(PREFIX)/share/doc/xexit'
 	rm -f '$(DESTDIR)$(PREFIX)'/share/man/man[1-8]/xexit*.[1-8] '$(DESTDIR)$(PREFIX)'/share/man/man[1-8]/EndXSession.[1-8]

@@ -110,7 +110,7 @@ var table = map[string]row{
 			"internal/session", "internal/proc", "internal/registry", "internal/member", "internal/policy", "internal/reap",
 			"internal/hook", "internal/config", "internal/history", "internal/engine", "internal/ending", "internal/demo",
 			"internal/daemon", "internal/term", "internal/display", "internal/displayd", "internal/watcher", "internal/doctor", "internal/doctor/gather",
-			"internal/pamlogin", "internal/ipc", "internal/logind",
+			"internal/pamlogin", "internal/ipc", "internal/logind", "internal/conflict",
 		},
 		deny: []string{"github.com/godbus/", "golang.org/x/sys/"},
 	},

@@ -152,6 +152,16 @@ func (g *Group) removeBelow(dir string, depth int) error {
 // there. For root.
 func (g *Group) Enter(pid int) error { return g.write("cgroup.procs", strconv.Itoa(pid)) }
 
+// OpenDir opens its directory, by which a process can be born in the group
+// (CLONE_INTO_CGROUP, clone(2), kernel 5.7).
+func (g *Group) OpenDir() (*os.File, error) {
+	f, err := g.dir.Open(".")
+	if err != nil {
+		return nil, fmt.Errorf("control group %s: %w", g.path, gone(err))
+	}
+	return f, nil
+}
+
 // Directory is where the hierarchy has the group of that path.
 func (t Tree) Directory(name string) string { return t.root + path.Clean("/"+name) }
 

@@ -106,7 +106,13 @@ func (g *Group) KillFrozen(ctx context.Context) (err error) {
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err // what could not be stopped in time is killed all the same
 	}
-	pids, err := g.PIDs() // of the error before, nothing is left to say
+	return g.Signal(syscall.SIGKILL) // of the error before, nothing is left to say
+}
+
+// Signal sends a signal to each process that is in the group and below it now.
+// Who is born meanwhile does not get it.
+func (g *Group) Signal(sig syscall.Signal) error {
+	pids, err := g.PIDs()
 	var refs []*linux.PidFD
 	defer func() {
 		for _, ref := range refs {
@@ -126,8 +132,8 @@ func (g *Group) KillFrozen(ctx context.Context) (err error) {
 		if !slices.Contains(still, opened[i]) {
 			continue
 		}
-		if kill := ref.Signal(syscall.SIGKILL); kill != nil && !errors.Is(kill, syscall.ESRCH) {
-			err = errors.Join(err, fmt.Errorf("kill %d: %w", opened[i], kill))
+		if sent := ref.Signal(sig); sent != nil && !errors.Is(sent, syscall.ESRCH) {
+			err = errors.Join(err, fmt.Errorf("signal %d: %w", opened[i], sent))
 		}
 	}
 	return errors.Join(err, again)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"xexit/internal/conflict"
 	"xexit/internal/doctor"
 	"xexit/internal/ipc"
 )
@@ -31,7 +32,25 @@ func doctorDaemon(ctx context.Context, env Env) doctor.Daemon {
 		says(&d, s)
 		d.Logins = ownLogins(ctx, env)
 	}
+	if d.State == doctor.DaemonStopped || d.State == doctor.DaemonAbsent {
+		d.Conflicts = inTheWay(ctx, d.State)
+	}
 	return d
+}
+
+// inTheWay is what the daemon would say is in its way, if it ran. Where it never
+// ran it is told of only if a PAM stack calls the hook, since somebody wants it
+// to run then.
+func inTheWay(ctx context.Context, state doctor.DaemonState) []doctor.Finding {
+	if !isRoot() {
+		return nil
+	}
+	host := conflict.ThisHost(0) // of keep rules only what logind does to them is told
+	f := host.Look(ctx)
+	if state == doctor.DaemonAbsent && len(f.Hooked) == 0 {
+		return nil
+	}
+	return conflict.Judge(f)
 }
 
 func says(d *doctor.Daemon, s ipc.Status) {

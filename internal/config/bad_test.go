@@ -238,9 +238,9 @@ x.toml:2:32: daemon.types: unknown type of login "X11"; did you mean "x11"? vali
 x.toml:2:39: daemon.types: unknown type of login "graphical"; valid are x11, wayland, ssh, tty or other
 x.toml:2:52: daemon.types: has an integer in its list, expected strings only; write each in quotes of its own
 x.toml:3:14: daemon.audit-only: is a string, expected true or false; write audit-only = true
-x.toml:4:11: daemon.exempt: unknown exemption "mosh-server"; did you mean "mosh"? valid are mosh, vscode-server, ssh-master, slurm, pbs, flux or containers
-x.toml:4:26: daemon.exempt: unknown exemption "vscode"; did you mean "vscode-server"? valid are mosh, vscode-server, ssh-master, slurm, pbs, flux or containers
-x.toml:4:36: daemon.exempt: unknown exemption "podman"; valid are mosh, vscode-server, ssh-master, slurm, pbs, flux or containers
+x.toml:4:11: daemon.exempt: unknown exemption "mosh-server"; did you mean "mosh"? valid are mosh, vscode-server, ssh-master, slurm, pbs, flux, containers or services
+x.toml:4:26: daemon.exempt: unknown exemption "vscode"; did you mean "vscode-server"? valid are mosh, vscode-server, ssh-master, slurm, pbs, flux, containers or services
+x.toml:4:36: daemon.exempt: unknown exemption "podman"; valid are mosh, vscode-server, ssh-master, slurm, pbs, flux, containers or services
 x.toml:4:55: daemon.exempt: has "slurm" twice; remove one of them
 x.toml:5:1: daemon.types-of: unknown key; did you mean types?`},
 	{"the daemon's lists", `[daemon]

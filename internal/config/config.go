@@ -83,7 +83,7 @@ func Default() Config {
 		Hooks: Hooks{Dir: "/etc/Xexit.d", RootDir: "/etc/xexit/end.d", Timeout: 30 * time.Second, Output: 64 << 10, Shield: true},
 		Log:   Log{Syslog: true, File: true},
 
-		Daemon:  Daemon{Types: []string{TypeX11, TypeWayland}, Exempt: Exemptions()},
+		Daemon:  Daemon{Types: []string{TypeX11, TypeWayland}, Exempt: Exemptions(), OtherUsers: true},
 		Display: Display{OnLost: LostAuto},
 	}
 }

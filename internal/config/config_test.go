@@ -66,6 +66,7 @@ syslog = false
 [daemon]
 types = ["ssh", "tty"]
 audit-only = true
+other-users = false
 exempt = []
 [display]
 on-lost = "ignore"
@@ -98,7 +99,7 @@ after = ["logout", "link-lost"]
 			Programs: []string{"/usr/lib/R/bin/exec/R", "/opt/sim/**", "/opt/*/bin/run-*"},
 			After:    []session.Reason{session.ReasonLogout, session.ReasonLinkLost},
 			Limits:   Limits{For: 48 * time.Hour, Memory: 3 << 29, CPU: 200, Tasks: 64, Count: 4},
-			From:     Position{file, 17, 3},
+			From:     Position{file, 18, 3},
 		}},
 		Sources: []string{file},
 	}

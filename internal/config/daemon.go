@@ -13,6 +13,9 @@ type Daemon struct {
 	Types     []string // of logins, out of LoginTypes
 	AuditOnly bool     // everything is noticed, planned and recorded, and nothing ended
 	Exempt    []string // out of Exemptions
+	// OtherUsers: a login that logind does not know ends with what runs in it as
+	// another user.
+	OtherUsers bool
 }
 
 // Types of logins as the configuration names them. See Daemon.TakesOn.
@@ -37,11 +40,12 @@ const (
 	ExemptPBS        = "pbs"
 	ExemptFlux       = "flux"
 	ExemptContainers = "containers"
+	ExemptServices   = "services"
 )
 
 // Exemptions are all of them, which is also the default.
 func Exemptions() []string {
-	return []string{ExemptMosh, ExemptVSCode, ExemptSSHMaster, ExemptSlurm, ExemptPBS, ExemptFlux, ExemptContainers}
+	return []string{ExemptMosh, ExemptVSCode, ExemptSSHMaster, ExemptSlurm, ExemptPBS, ExemptFlux, ExemptContainers, ExemptServices}
 }
 
 // TakesOn reports whether logins of a kind are taken on: by logind's Type and
@@ -80,9 +84,10 @@ const (
 func (d *decoder) daemon() map[string]field {
 	c := &d.config.Daemon
 	return map[string]field{
-		"types":      d.types(&c.Types),
-		"audit-only": d.boolean(&c.AuditOnly),
-		"exempt":     d.list(&c.Exempt, `["mosh", "slurm"]`, true, oneWordOf("exemption", Exemptions())),
+		"types":       d.types(&c.Types),
+		"audit-only":  d.boolean(&c.AuditOnly),
+		"other-users": d.boolean(&c.OtherUsers),
+		"exempt":      d.list(&c.Exempt, `["mosh", "slurm"]`, true, oneWordOf("exemption", Exemptions())),
 	}
 }
 

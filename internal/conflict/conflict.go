@@ -88,11 +88,13 @@ func (f Facts) tellers(add adder) {
 	case f.Logind:
 		return
 	case len(f.Hooked) > 0:
-		what := "logind does not run; logins are told by the PAM hook, of " + words(f.Hooked)
+		add(doctor.Note, "logind.none", "logind does not run; logins are told by the PAM hook, of "+words(f.Hooked),
+			"a login by any other way is not known to xexit, and not ended", "xexit-pam(8)")
 		if !f.Systemd {
-			what = "systemd does not run this host; logins are told by the PAM hook, of " + words(f.Hooked)
+			add(doctor.Note, "systemd.none", "systemd does not run this host",
+				"what sudo starts in a login ends with it, unless its init script or a pid file in /run makes it a service; "+
+					"limits of keep rules are not enforced; nobody starts the daemon again if it dies", "xexit-pam(8)")
 		}
-		add(doctor.Note, "logind.none", what, "a login by any other way is not known to xexit, and not ended", "xexit-pam(8)")
 	case f.Systemd:
 		add(doctor.Problem, "logind.none", "logind does not run", "nobody tells of logins, so none is ended",
 			"systemctl unmask systemd-logind, systemctl start systemd-logind; or the PAM hook, xexit-pam(8)")

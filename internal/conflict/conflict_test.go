@@ -34,7 +34,7 @@ func TestJudge(t *testing.T) {
 		{"logind masked", well(func(f *Facts) { f.Logind = false }), []string{"problem logind.none"}, "unmask"},
 		{"logind masked, the hook instead", well(func(f *Facts) { f.Logind, f.Hooked = false, []string{"sshd"} }), []string{"note logind.none"}, "sshd"},
 		{"no systemd", Facts{Hierarchy: Unified}, []string{"problem logind.none"}, "xexit-pam(8)"},
-		{"no systemd, the hook instead", Facts{Hierarchy: Unified, Hooked: []string{"sshd"}}, []string{"note logind.none"}, "PAM hook"},
+		{"no systemd, the hook instead", Facts{Hierarchy: Unified, Hooked: []string{"sshd"}}, []string{"note logind.none", "note systemd.none"}, "PAM hook"},
 		{"a stack without pam_loginuid", well(func(f *Facts) { f.Unmarked = []string{"xrdp-sesman"} }), []string{"note pam.loginuid"}, "xrdp-sesman"},
 		{"a login without an audit id", well(func(f *Facts) { f.WithoutAudit = []string{"4 of alice (sshd)"} }), []string{"note audit.unset"}, "4 of alice"},
 		{"two logins with one", well(func(f *Facts) { f.SharedAudit = strings.Fields("1 2 3 4 5 6 7 8") }), []string{"note audit.shared"}, "6 and 2 more"},

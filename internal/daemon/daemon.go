@@ -163,6 +163,9 @@ func open(o Options) (*Daemon, error) {
 	if d.procs, err = proc.New(o.Proc); err != nil {
 		return nil, err
 	}
+	if err := leaveLogin(o.Proc, d.procs); err != nil {
+		return nil, err
+	}
 	if d.states, err = openStates(o.Dir); err != nil {
 		return nil, err
 	}

@@ -2,13 +2,33 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"xexit/internal/cgroup"
 	"xexit/internal/logind"
 	"xexit/internal/logins"
+	"xexit/internal/member"
+	"xexit/internal/proc"
 )
+
+// leaveLogin takes this process out of the login that somebody has started it
+// from (sudo service xexit start): all that is in there ends with it.
+func leaveLogin(procRoot string, procs *proc.FS) error {
+	group, err := procs.Cgroup(os.Getpid())
+	if err != nil || !member.IsLoginCgroup(group) {
+		return err
+	}
+	tree, err := cgroup.Mounted(filepath.Join(procRoot, "self/mountinfo"))
+	if err == nil {
+		err = tree.EnterRoot()
+	}
+	if err != nil {
+		return fmt.Errorf("the daemon was started in somebody's login (%s) and would end with it: %w", group, err)
+	}
+	return nil
+}
 
 // HostSource is what tells of the logins of a host: logind and the PAM hook,
 // both, always. The hook has none where logind runs, and whoever has one tells

@@ -64,9 +64,10 @@ func (d Daemon) findings(elsewhere []Finding) []Finding {
 	case DaemonNotAsked:
 		return nil
 	case DaemonAbsent:
-		return []Finding{fine("daemon.none", "no daemon runs on this machine: a session is ended if it is watched, or started below xexit")}
+		return append([]Finding{fine("daemon.none", "no daemon runs on this machine: a session is ended if it is watched, or started below xexit")}, d.conflicting(elsewhere)...)
 	case DaemonStopped:
-		return []Finding{problem("daemon.stopped", "the daemon has ended: nobody listens at "+d.Socket, "no login is ended until it runs again", restart)}
+		stopped := problem("daemon.stopped", "the daemon has ended: nobody listens at "+d.Socket, "no login is ended until it runs again", restart)
+		return append([]Finding{stopped}, d.conflicting(elsewhere)...)
 	case DaemonBusy:
 		return []Finding{note("daemon.busy", "the daemon runs and would not say more: "+d.Why, "", "ask again later; who asks it so much is in the system's log")}
 	case DaemonSilent:
@@ -76,15 +77,18 @@ func (d Daemon) findings(elsewhere []Finding) []Finding {
 	for _, p := range d.Rejected {
 		list = append(list, problem("daemon.config", p, "the daemon goes on with the configuration that it had", "xexit check; then: systemctl reload xexit"))
 	}
-	for _, c := range d.Conflicts {
-		if !slices.ContainsFunc(elsewhere, func(f Finding) bool { return f.Key == c.Key }) {
-			list = append(list, c)
-		}
-	}
+	list = append(list, d.conflicting(elsewhere)...)
 	for _, l := range d.Logins {
 		list = append(list, fine("daemon.login", l.Text))
 	}
 	return append(list, d.counted()...)
+}
+
+// conflicting is what is in the way, but for what is said elsewhere.
+func (d Daemon) conflicting(elsewhere []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(d.Conflicts), func(c Finding) bool {
+		return slices.ContainsFunc(elsewhere, func(f Finding) bool { return f.Key == c.Key })
+	})
 }
 
 func (d Daemon) works() []Finding {

@@ -182,10 +182,13 @@ func (h Host) open(r *registry.Registry, s subject, c config.Config, scope sessi
 		Root:      root,
 	}
 	if t.login != "" {
+		if wanted.Services, err = h.servicesIn(&e, c); err != nil {
+			return nil, errors.Join(err, fs.Close())
+		}
 		if t.group, err = h.scopeGroup(&e); err != nil {
 			return nil, errors.Join(err, fs.Close())
 		}
-		wanted.Login, wanted.Exempt = true, exempt(c)
+		wanted.Login, wanted.Exempt, wanted.OtherUsers = true, exempt(c), c.Daemon.OtherUsers
 		if t.group != nil {
 			wanted.InScope = t.group.PIDs
 		}

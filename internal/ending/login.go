@@ -192,7 +192,7 @@ const managerPatience = 130 * time.Second
 // ended and the site asks for that. A login that began meanwhile keeps it.
 func (r *run) stopManager(ctx context.Context) error {
 	t := r.target
-	if t.login == "" || scopeOf(r.req, r.config) != session.ScopeUser || r.looker.managed {
+	if t.login == "" || scopeOf(r.req, r.config) != session.ScopeUser || r.looker.managed || !logind.Booted(r.host.Root) {
 		return nil
 	}
 	logins, err := member.ReadLogins(os.DirFS(r.host.Root), t.entry.UID)

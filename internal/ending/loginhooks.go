@@ -11,35 +11,29 @@ import (
 	"xexit/internal/session"
 )
 
-// Hooks of a login run in transient units: out of the login's control group and
-// of ours, without our confinement, and ended by systemd at their deadline even
-// if we are dead by then. The user's run behind the shield there too: what
-// they send to everybody would reach his other logins. Where systemd does not run
-// the host they are our children.
+// Hooks of a login run outside of the login's control group and of our
+// confinement, and are ended at their deadline with all that they have started:
+// in transient units, by systemd, even if we are dead by then; or where it does
+// not run the host, in control groups of their own, by us. The user's run behind
+// the shield in either: what they send to everybody would reach his other
+// logins. Without control groups they are children of ours in a process group.
 
 // userHooks runs hooks as the login's user.
 func (r *run) userHooks(ctx context.Context, specs []hook.Spec) error {
 	if len(specs) == 0 {
 		return nil
 	}
+	options := r.hookOptions()
+	options.Shield, options.Stage = r.config.Hooks.Shield, r.host.Self
 	if logind.Booted(r.host.Root) {
-		env := hook.Environ(r.target.environ(), clean(r.vars()))
-		options := r.hookOptions()
-		options.Shield, options.Stage = r.config.Hooks.Shield, r.host.Self
-		r.inUnits(ctx, specs, env, number(r.target.entry.UID), options)
+		r.inUnits(ctx, specs, hook.Environ(r.target.environ(), clean(r.vars())), number(r.target.entry.UID), options)
 		return nil
 	}
 	u, err := r.host.account(ctx, r.target.entry.UID)
 	if err != nil { // as root they would be somebody else's scripts
 		return fmt.Errorf("hooks are not run: %w", err)
 	}
-	options := r.hookOptions()
-	options.As = &u.Credential // nobody but root can signal us: no shield
-	env := hook.Environ(u.environ(r.target), r.vars())
-	for _, spec := range specs {
-		r.ran(hook.Run(ctx, spec, env, options))
-	}
-	return nil
+	return r.inGroups(ctx, specs, hook.Environ(u.environ(r.target), clean(r.vars())), &u.Credential, options)
 }
 
 // rootPath is what root's hooks find their commands by.
@@ -54,10 +48,7 @@ func (l *loginEnd) rootHooks(ctx context.Context) error {
 		l.inUnits(ctx, specs, env, "", l.hookOptions())
 		return err
 	}
-	for _, spec := range specs {
-		l.ran(hook.Run(ctx, spec, env, l.hookOptions()))
-	}
-	return err
+	return errors.Join(err, l.inGroups(ctx, specs, env, nil, l.hookOptions()))
 }
 
 // What besides letters and digits a user's name (also with a domain in front),

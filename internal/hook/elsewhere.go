@@ -28,6 +28,7 @@ type Exit struct {
 	Status   int // -1: it was ended by Signal
 	Signal   syscall.Signal
 	TimedOut bool
+	Left     []string // "PID (comm)" that it left running, as far as the runner knows; they were ended
 }
 
 // Runner runs hooks outside of this process's reach, as a service manager does.
@@ -96,7 +97,7 @@ func runBy(ctx context.Context, spec Spec, env []string, o Options, by Runner) R
 	if r.Failed != "" {
 		return r
 	}
-	r.Status, r.Signal, r.TimedOut = exit.Status, exit.Signal, exit.TimedOut
+	r.Status, r.Signal, r.TimedOut, r.Left = exit.Status, exit.Signal, exit.TimedOut, exit.Left
 	return r
 }
 

@@ -319,3 +319,18 @@ func TestStageByHand(t *testing.T) {
 		t.Errorf("exit status %d", status)
 	}
 }
+
+// TestShieldedAsUser: what root runs as a user without systemd and without
+// control groups is behind the shield, too.
+func TestShieldedAsUser(t *testing.T) {
+	uid := privateUser(t)
+	other := bystander(t, uid)
+	hook := script(t, "id -u\nkill -KILL -1\necho status $?\n")
+	r := Run(t.Context(), Spec{Path: hook}, plainEnv, Options{Shield: true, As: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}})
+	if !alive(t, other) {
+		t.Error("the bystander is dead")
+	}
+	if r.Status != 0 || r.Failed != "" || r.Unshielded != "" || len(r.Denied) != 1 || !strings.HasPrefix(string(r.Output), fmt.Sprintf("%d\n", uid)) {
+		t.Errorf("%+v: %s", r, r.Output)
+	}
+}

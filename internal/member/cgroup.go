@@ -67,6 +67,9 @@ func parseCgroup(path string) cgroup {
 	return c
 }
 
+// IsLoginCgroup reports whether a path is a login's, or below it.
+func IsLoginCgroup(path string) bool { return parseCgroup(path).kind == cgroupLogin }
+
 // inScope reports whether the innermost unit of a path is a scope.
 func inScope(rest string) bool {
 	scope := false

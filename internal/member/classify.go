@@ -2,7 +2,6 @@ package member
 
 import (
 	"fmt"
-	"strings"
 	"syscall"
 
 	"xexit/internal/session"
@@ -25,7 +24,7 @@ func Classify(t *Target, s *Snapshot) []Finding {
 }
 
 func vetoesFor(t *Target) []veto {
-	if t.Login && strings.HasPrefix(t.Entry.Scope, hookGroups) {
+	if t.Login && IsHookCgroup(t.Entry.Scope) {
 		return hookedVetoes()
 	}
 	if t.Login {
@@ -38,7 +37,8 @@ func vetoesFor(t *Target) []veto {
 // unless they belong.
 func (c *classifier) reported(i int) bool {
 	p, r := c.s.Processes[i], &c.rulings[i]
-	return r.belongs() || r.exempt || p.Far && r.undecided || !p.Far && !p.Dead && !p.Kernel && !p.Denied && p.UIDKnown && c.t.Bound.hasUID(p.UID)
+	scoped := c.t.Login && Within(p.Cgroup, c.t.Entry.Scope) // whosever it is
+	return r.belongs() || r.exempt || r.undecided && (p.Far || scoped) || !p.Far && !p.Dead && !p.Kernel && !p.Denied && p.UIDKnown && c.t.Bound.hasUID(p.UID)
 }
 
 func (c *classifier) finding(p *Process, r *ruling, text string) Finding {
@@ -92,6 +92,7 @@ type classifier struct {
 	origin   []bool  // the session's own processes are below
 	state    []uint8
 	exempt   []spared
+	serves   []bool // above a service, and of its own tree
 	rulings  []ruling
 	stack    []int32
 }
@@ -116,7 +117,7 @@ func (c *classifier) begin(t *Target, s *Snapshot) {
 	}
 	c.parent, c.groups, c.below = c.parent[:0], c.groups[:0], c.below[:0]
 	c.inside, c.ancestor, c.origin = c.inside[:0], c.ancestor[:0], c.origin[:0]
-	c.state, c.exempt, c.rulings = c.state[:0], c.exempt[:0], c.rulings[:0]
+	c.state, c.exempt, c.serves, c.rulings = c.state[:0], c.exempt[:0], c.serves[:0], c.rulings[:0]
 }
 
 // add decides over the processes from an index on, which are new in the
@@ -133,6 +134,7 @@ func (c *classifier) add(from int) {
 		c.origin = append(c.origin, false)
 		c.state = append(c.state, stateNew)
 		c.exempt = append(c.exempt, spared{})
+		c.serves = append(c.serves, false)
 		c.rulings = append(c.rulings, ruling{})
 	}
 	for i := from; i < len(processes); i++ {
@@ -156,10 +158,13 @@ func (c *classifier) add(from int) {
 			c.mark(c.ancestor, i)
 		}
 	}
-	for i := from; i < len(processes); i++ {
-		if c.t.Login {
-			c.exempts(i)
-		}
+	for i := from; c.t.Login && i < len(processes); i++ {
+		c.markServing(i)
+	}
+	for i := from; c.t.Login && i < len(processes); i++ {
+		c.exempts(i)
+	}
+	for i := from; i < len(processes); i++ { // above, all that it goes by is decided
 		c.resolve(i)
 	}
 }
@@ -184,7 +189,7 @@ func (c *classifier) noteShared(p *Process) {
 func (c *classifier) again(from int) {
 	c.parent, c.groups, c.below = c.parent[:from], c.groups[:from], c.below[:from]
 	c.inside, c.ancestor, c.origin = c.inside[:from], c.ancestor[:from], c.origin[:from]
-	c.state, c.exempt, c.rulings = c.state[:from], c.exempt[:from], c.rulings[:from]
+	c.state, c.exempt, c.serves, c.rulings = c.state[:from], c.exempt[:from], c.serves[:from], c.rulings[:from]
 	c.add(from)
 }
 

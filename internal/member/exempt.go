@@ -58,6 +58,7 @@ func exemptions() []exemption {
 			"/usr/lib/podman/aardvark-dns", "/usr/libexec/podman/aardvark-dns",
 			"/usr/bin/rootlesskit", "/usr/local/bin/rootlesskit", "/usr/bin/containerd-shim-runc-v2",
 		}},
+		{name: ServicesExemption}, // by what the system has on file: see readService
 	}
 }
 
@@ -203,6 +204,8 @@ func isExempt(c *classifier, i int) (why, bool) {
 		return why{}, false
 	case x.from != 0:
 		return why{rule: whyExemptChild, text: x.name, number: x.from}, true
+	case x.name == ServicesExemption:
+		return why{rule: whyService, text: c.s.Processes[i].Service.File}, true
 	default:
 		return why{rule: whyExempt, text: x.name}, true
 	}
@@ -243,6 +246,9 @@ func (c *classifier) exempts(i int) *spared {
 	p := c.s.Processes[i]
 	if found := c.t.Exempt.of(p, c.t.Bound.UID); found != nil && !p.Kernel {
 		x.name = found.name
+	}
+	if p.Service.File != "" || c.serves[i] {
+		x.name = ServicesExemption
 	}
 	if x.name == "" {
 		x.name = c.s.Exempt[p.ID] // what it has become since is as good as its child

@@ -45,6 +45,10 @@ type Finder struct {
 	pass    uint64
 	home    [3]string // of the watcher, the leader, the subreaper
 
+	services       map[int]string // of the pass, once listedServices
+	servicesErr    error
+	listedServices bool
+
 	env   envReader
 	hide  hiding
 	hunt  hunt
@@ -247,6 +251,7 @@ func (f *Finder) begin() {
 	f.pass++
 	f.partial = false
 	f.now = Pass{Findings: f.now.Findings[:0]}
+	f.services, f.servicesErr, f.listedServices = nil, nil, false
 	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
 	f.refresh()
 }

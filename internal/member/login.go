@@ -1,10 +1,6 @@
 package member
 
-import (
-	"slices"
-
-	"xexit/internal/session"
-)
+import "xexit/internal/session"
 
 // A whole login is simpler than a display's session: the kernel says who is in
 // it, and neither he nor anybody else can change that. So nothing that a
@@ -35,18 +31,6 @@ func loginVetoes() []veto {
 		{name: "denied", strikes: all, outside: true, says: isDenied},
 		{name: "uid", strikes: all, outside: true, says: isOtherUserOutOfScope},
 	}
-}
-
-// hookedVetoes is loginVetoes for a login of the PAM hook's. Without systemd a
-// service that somebody restarts (sudo service cron restart) is started from
-// his login and stays in its control group, and with it all that the service
-// starts. So there what runs as another user is spared, and what has the audit
-// id of another login.
-func hookedVetoes() []veto {
-	return slices.Insert(loginVetoes(), 3, // after those that say who it is
-		veto{name: "another user's", strikes: all, undecided: true, says: isOtherUser},
-		veto{name: "another login's", strikes: all, undecided: true, says: hasOtherLoginsAudit},
-	)
 }
 
 // hasOtherLoginsAudit is hasForeignAudit where the login has an audit id: a

@@ -31,6 +31,12 @@ const HookDir = "run/xexit/logins"
 // HookCgroup is the control group of a login of the PAM hook's.
 func HookCgroup(id string) string { return hookGroups + id }
 
+// IsHookCgroup reports whether a path is that of such a control group.
+func IsHookCgroup(path string) bool {
+	id, ok := strings.CutPrefix(path, hookGroups)
+	return ok && IsHookID(id)
+}
+
 const hookGroups = "/xexit/login-"
 
 // Login is a login as logind knows it, or the PAM hook.

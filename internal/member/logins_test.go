@@ -102,15 +102,16 @@ func TestHookedLogin(t *testing.T) {
 		{"the user's", 1000, 7, 7, true, true},
 		{"the user's, without an audit id", 1000, 7, session.NoAudit, true, true},
 		{"a cron job of his", 1000, 7, 8, false, true},
-		{"a restarted service", 0, 7, 7, false, true},
-		{"another user's", 1001, 7, 7, false, true},
+		{"what sudo left", 0, 7, 7, true, true},
+		{"another user's", 1001, 7, 7, true, true},
+		{"another user's cron job", 1001, 7, 8, false, true},
 		{"one that gave itself an audit id", 1000, session.NoAudit, 9, true, true},
 	} {
 		for scope, want := range map[string]bool{HookCgroup("p7"): c.hook, "/user.slice/user-1000.slice/session-7.scope": c.log} {
 			s := &Snapshot{Processes: []*Process{
 				{ID: session.ProcID{PID: 50, Start: 5}, PPID: 1, UID: c.uid, UIDKnown: true, Audit: c.has, Cgroup: scope},
 			}}
-			target := &Target{Login: true, Bound: Bound{UID: 1000}, Entry: registry.Entry{ID: sessionA, Scope: scope, Audit: c.own, OwnsLogin: true}}
+			target := &Target{Login: true, OtherUsers: true, Bound: Bound{UID: 1000}, Entry: registry.Entry{ID: sessionA, Scope: scope, Audit: c.own, OwnsLogin: true}}
 			member, undecided := false, false
 			for _, f := range Classify(target, s) {
 				member, undecided = member || f.Member, undecided || f.Undecided

@@ -49,6 +49,13 @@ type Target struct {
 	// Exempt is what the end of a whole login spares.
 	Exempt Exempt
 
+	// OtherUsers: also what runs as another user in the login of the PAM hook's
+	// that ends. In logind's it always is.
+	OtherUsers bool
+	// Services lists what the system itself has on file as its services: a
+	// process's number, and the file that names it. nil: nobody is one.
+	Services func() (map[int]string, error)
+
 	// Delegated: also what the login moved into a scope of its own below the
 	// user's service manager.
 	Delegated bool

@@ -152,6 +152,7 @@ func (f *Finder) readNear(r *record) error {
 		r.Cgroup = string(group)
 	}
 	f.readImage(r)
+	f.readService(r)
 	return nil
 }
 

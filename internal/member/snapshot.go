@@ -48,7 +48,8 @@ type Process struct {
 	Unique string   // value of XEXIT_SESSION; "": none
 	Values []string // of the target's ambient markers, in their order; "": none
 
-	Image Image // read only where an exemption may depend on it
+	Image   Image   // read only where an exemption may depend on it
+	Service Service // read only where a service may be in the login
 
 	Born    session.ProcID   // its parent when it was first seen
 	Known   session.Evidence // a member since an earlier pass

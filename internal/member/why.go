@@ -74,6 +74,7 @@ const (
 	whyOtherDaemon
 	whyExempt
 	whyExemptChild
+	whyService
 
 	// Nothing is known.
 	whyHidden
@@ -84,6 +85,7 @@ const (
 	whyNothing
 	whyOtherValue
 	whyUnknownImage
+	whyUnknownService
 )
 
 // String is the rule in words, as it stands behind a process in a table.
@@ -167,6 +169,13 @@ func (w why) restString() string {
 		return "exempt: " + w.text
 	case whyExemptChild:
 		return "exempt: " + w.text + " (started by " + strconv.Itoa(w.number) + ")"
+	case whyService:
+		if w.text == "" {
+			return "exempt: " + ServicesExemption + " (started one)"
+		}
+		return "exempt: " + ServicesExemption + " (" + w.text + ")"
+	case whyUnknownService:
+		return "what runs as a service here cannot be read, and so not whether it is one"
 	case whyUnknownImage:
 		return "its executable cannot be read, and so not whether it is exempt"
 	case whySameLogin:

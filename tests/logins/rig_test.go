@@ -56,6 +56,14 @@ func boot(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
+	r := newRig(t, m, stage)
+	r.root("grep -q 'xexit pam-session' /etc/pam.d/common-session /etc/pam.d/common-session-noninteractive")
+	return r
+}
+
+// newRig configures a container's PAM stacks.
+func newRig(t *testing.T, m *machine.Machine, stage string) *rig {
+	t.Helper()
 	r := &rig{T: t, m: m, tree: cgroup.At(m.Path("/sys/fs/cgroup")), told: make(chan string, 1<<16)}
 	r.all = logins.All{
 		logind.Source{Root: m.Path("/"), Trouble: func(err error) { t.Log("the bus: ", err) }},
@@ -66,7 +74,6 @@ func boot(t *testing.T) *rig {
 	r.must(os.WriteFile(m.Path("/usr/share/pam-configs/xexit"), snippet, 0o644))
 	r.root("rm -f /etc/pam.d/xrdp-sesman /etc/pam.d/tigervnc")
 	r.root("sed -i '/Session-Interactive-Only/d' /usr/share/pam-configs/xexit; pam-auth-update --enable xexit")
-	r.root("grep -q 'xexit pam-session' /etc/pam.d/common-session /etc/pam.d/common-session-noninteractive")
 	return r
 }
 

@@ -54,7 +54,7 @@ func Furnish() error {
 			return err
 		}
 	}
-	if err := devices(base); err != nil {
+	if err := devices(base, "/dev"); err != nil {
 		return err
 	}
 	for dir, options := range map[string]string{
@@ -132,7 +132,7 @@ func overlay(dir, staged, upper string) error {
 
 // devices gives the machine a /dev of its own, so that /dev/log and its
 // terminals are not the host's.
-func devices(base string) error {
+func devices(base, to string) error {
 	dev := base + "/dev"
 	if err := mount("tmpfs", dev, "mode=755"); err != nil {
 		return err
@@ -158,7 +158,7 @@ func devices(base string) error {
 			return err
 		}
 	}
-	return unix.Mount(dev, "/dev", "", unix.MS_MOVE, "")
+	return unix.Mount(dev, to, "", unix.MS_MOVE, "")
 }
 
 // People writes the accounts, their homes and runtime directories: into

@@ -3,6 +3,7 @@
 // agent and machine. It tests nothing itself.
 //
 //	machine init            first process of the namespaces; lives until its stdin ends
+//	machine bare            the same of a Debian tree, where no systemd runs
 //	machine agent SOCKET    an agent as whoever it is started
 //	machine login UID SOCKET   the same as a login's leader: with an audit session id
 //	machine stamp FILE      write the monotonic time of its own start, in nanoseconds
@@ -37,7 +38,11 @@ func main() {
 func run(args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "init":
-		return first()
+		return first(machine.Furnish)
+	case len(args) == 1 && args[0] == "bare":
+		return bare()
+	case len(args) == 1 && args[0] == "reap":
+		return first(func() error { return nil })
 	case len(args) == 1 && args[0] == "root":
 		if err := machine.CollectSyslog(); err != nil {
 			return err
@@ -76,8 +81,8 @@ func login(uid, socket string) error {
 // first sets the machine up, starts root's agent and then only reaps: whoever
 // is orphaned here becomes its child. When the test that made the machine
 // ends, however it ends, stdin does too, and with this process everything else.
-func first() error {
-	if err := machine.Furnish(); err != nil {
+func first(furnish func() error) error {
+	if err := furnish(); err != nil {
 		return err
 	}
 	// Not ignored: that would be inherited by all that is ever started here.
@@ -102,6 +107,16 @@ func first() error {
 			return fmt.Errorf("root's agent and all others are gone: %w", err)
 		}
 	}
+}
+
+// bare is first for a machine whose root and control groups are at first those
+// of one thread: by execve(2) they become the process's.
+func bare() error {
+	runtime.LockOSThread()
+	if err := machine.FurnishBare(); err != nil {
+		return err
+	}
+	return syscall.Exec(machine.Program, []string{"machine", "reap"}, os.Environ())
 }
 
 func stamp(name string) error {
