@@ -89,6 +89,7 @@ type Daemon struct {
 
 	// What is for those who ask only.
 	since     time.Time
+	lookouts  *lookouts               // who is in logins that are over; has a lock of its own
 	left      map[string]member.Login // users' logins that are not taken on
 	conflicts []ipc.Conflict
 	worker    health // of displays
@@ -158,7 +159,7 @@ func open(o Options) (*Daemon, error) {
 		o: o, config: c, boot: boot,
 		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent), calls: make(chan func()), over: make(chan struct{}),
 		since: time.Now(), left: make(map[string]member.Login), counts: make(map[string]int64),
-		notify: newNotifier(o.Log),
+		notify: newNotifier(o.Log), lookouts: newLookouts(o.Self, o.Log),
 	}
 	if d.procs, err = proc.New(o.Proc); err != nil {
 		return nil, err

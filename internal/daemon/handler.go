@@ -35,13 +35,17 @@ func (d *Daemon) do(f func()) bool {
 var errStopping = fmt.Errorf("%w: the daemon is stopping", ipc.ErrFailed)
 
 // Logins implements ipc.Handler.
-func (h handler) Logins(uid uint32, all bool) (list []ipc.Login, err error) {
-	if !h.d.do(func() { list = h.d.describe(uid, all) }) {
+func (h handler) Logins(ctx context.Context, q ipc.LoginQuery) (list []ipc.Login, err error) {
+	var asked []over
+	if !h.d.do(func() {
+		list = h.d.describe(q.UID, q.All)
+		if q.Who {
+			asked = h.d.askedOf(list)
+		}
+	}) {
 		return nil, errStopping
 	}
-	slices.SortFunc(list, func(a, b ipc.Login) int {
-		return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
-	})
+	h.d.lookouts.see(ctx, list, asked, q.UID == 0)
 	return list, nil
 }
 
@@ -63,6 +67,9 @@ func (d *Daemon) describe(uid uint32, all bool) (list []ipc.Login) {
 		shown.Session, _ = login.SessionID(d.boot, id, l.UID)
 		list = append(list, shown)
 	}
+	slices.SortFunc(list, func(a, b ipc.Login) int {
+		return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
 	return list
 }
 
@@ -78,7 +85,8 @@ func (d *Daemon) describeTaken(e *entry) ipc.Login {
 	}
 	switch {
 	case e.end != nil:
-		shown.Step = string(e.end.step)
+		at, left := e.at(d.now())
+		shown.Step, shown.At, shown.Left = string(e.end.step), string(at), history.Millis(left)
 	case s.Phase == login.Ended && s.Deadline != 0:
 		shown.Why = fmt.Sprintf("the end has failed %d times; it is tried again in %s", s.Attempts, max(0, s.Deadline-d.now()).Round(1e9))
 	case s.Phase == login.Open && s.Deadline != 0:
