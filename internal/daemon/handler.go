@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"xexit/internal/history"
 	"xexit/internal/ipc"
@@ -105,9 +106,10 @@ type listener struct {
 
 // End implements ipc.Handler.
 func (h handler) End(ctx context.Context, caller uint32, id string, r ipc.EndRequest, progress func(ipc.Step)) (ipc.Result, error) {
+	came := h.d.now()
 	l := &listener{progress: progress, result: make(chan ipc.Result, 1)}
 	err := errStopping
-	h.d.do(func() { err = h.d.request(caller, id, r, l) })
+	h.d.do(func() { err = h.d.request(caller, id, r, l, came) })
 	if err != nil {
 		return ipc.Result{}, err
 	}
@@ -123,8 +125,8 @@ func (h handler) End(ctx context.Context, caller uint32, id string, r ipc.EndReq
 }
 
 // request has a login ended for a caller who may, or joins him to those who
-// wait for it.
-func (d *Daemon) request(caller uint32, id string, r ipc.EndRequest, l *listener) error {
+// wait for it. came is when he asked, in CLOCK_BOOTTIME.
+func (d *Daemon) request(caller uint32, id string, r ipc.EndRequest, l *listener, came time.Duration) error {
 	e := d.book[id]
 	if e == nil {
 		if left, ok := d.left[id]; ok && (caller == 0 || left.UID == caller) {
@@ -150,7 +152,7 @@ func (d *Daemon) request(caller uint32, id string, r ipc.EndRequest, l *listener
 		reason = session.ReasonRequested
 	}
 	d.o.Log.Info("end requested", "login", id, "user", e.state.User, "by", caller)
-	d.tell(id, login.Fact{Kind: login.Requested, Reason: reason, Noticed: noticed})
+	d.tell(id, login.Fact{Kind: login.Requested, Reason: reason, Noticed: noticed, Happened: came})
 	return nil
 }
 
