@@ -54,6 +54,8 @@ func Main(ctx context.Context, args []string, env Env) int {
 			return pamlogin.Main(args[1:])
 		case ending.EndLoginVerb:
 			return endLogin(ctx, env)
+		case ending.LookLoginVerb:
+			return lookLogin(ctx, env)
 		case displayd.WorkerVerb:
 			return displayd.WorkerMain(args[1:], env.Stderr)
 		case displayd.OpenerVerb:

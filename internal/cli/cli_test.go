@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"xexit/internal/config"
+	"xexit/internal/display"
 	"xexit/internal/ending"
 	"xexit/internal/history"
 	"xexit/internal/ipc"
@@ -322,4 +324,13 @@ func TestMain(m *testing.M) {
 		os.Exit(playUser())
 	}
 	os.Exit(m.Run())
+}
+
+// TestDisplayDefaults: the daemon waits for a lost display as long as a user's
+// own watcher does, unless the site says otherwise.
+func TestDisplayDefaults(t *testing.T) {
+	got, want := config.Default().Display, display.NewThresholds(display.Local, 0, 0, 0, 0)
+	if got.LostAfter != want.LostAfter || got.BlindAfter != want.Blind || got.HungAfter != want.Hung {
+		t.Errorf("%+v, a watcher has %+v", got, want)
+	}
 }

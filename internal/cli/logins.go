@@ -9,6 +9,7 @@ import (
 	"xexit/internal/ending"
 	"xexit/internal/history"
 	"xexit/internal/ipc"
+	"xexit/internal/policy"
 	"xexit/internal/session"
 	"xexit/internal/term"
 )
@@ -36,13 +37,35 @@ func showSessions(env Env, plans []ending.Plan, logins []ipc.Login) error {
 		gap(i == 0 && len(plans) == 0)
 		fmt.Fprintln(env.Stdout, style.Paint(term.Bold, loginTitle(l)))
 		fmt.Fprintf(env.Stdout, "  %s\n", term.Escape(loginText(l)))
-		if len(l.Processes) > 0 {
-			if err := processTable(l.Processes, style).Write(env.Stdout); err != nil {
-				return err
-			}
+		if err := showWho(env, l, style); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// showWho prints who is in a login that is over, as the daemon saw it.
+func showWho(env Env, l ipc.Login, style term.Style) error {
+	if l.Unseen != "" {
+		fmt.Fprintf(env.Stdout, "  who is there is not known: %s\n", term.Escape(l.Unseen))
+	}
+	if !l.Looked {
+		return nil
+	}
+	if len(l.Processes)+len(l.Undecided)+l.Omitted == 0 {
+		_, err := fmt.Fprintln(env.Stdout, "  nobody is left")
+		return err
+	}
+	p := planOf(l)
+	if err := planTable(p, style).Write(env.Stdout); err != nil {
+		return err
+	}
+	sum := planSum(p, "to be")
+	if l.Omitted > 0 {
+		sum += fmt.Sprintf("; %d more are not listed", l.Omitted)
+	}
+	_, err := fmt.Fprintf(env.Stdout, "  %s\n", sum)
+	return err
 }
 
 // loginTitle is "login 4 of alice (tty, sshd) from 10.0.0.7".
@@ -80,10 +103,7 @@ func loginText(l ipc.Login) string {
 	case ipc.PhaseEnded:
 		text = "over: " + overText(l) + "; its end is due"
 	case ipc.PhaseEnding:
-		text = "over: " + overText(l) + "; being ended"
-		if l.Step != "" {
-			text += ", after step " + l.Step
-		}
+		text = "over: " + overText(l) + "; ending" + atText(l)
 	case ipc.PhaseDone:
 		text = "over: " + overText(l) + "; ended"
 	default: // also what a later daemon calls it
@@ -99,6 +119,31 @@ func loginText(l ipc.Login) string {
 		text += ": " + l.Why
 	}
 	return text
+}
+
+// atText says in words where an end is: ": grace, 2 s left".
+func atText(l ipc.Login) string {
+	words, known := map[session.Step]string{
+		session.StepClaim: "it starts", session.StepBegin: "it starts",
+		session.StepLeader:    "its leader closes it",
+		session.StepUserHooks: "exit scripts of the user (user-hooks)",
+		session.StepRootHooks: "exit scripts of root (root-hooks)",
+		session.StepFreeze:    "finding out who may stay", session.StepKeep: "finding out who may stay",
+		session.StepThaw: "asking all to go", session.StepTerm: "asking all to go",
+		session.StepGrace: "grace", session.StepKill: "killing who is left", session.StepSweep: "waiting for those killed to be gone",
+		session.StepManager:  "waiting for its leader, and the user's services if they end too",
+		session.StepVerified: "looking whether all are gone", session.StepDone: "writing its record",
+	}[session.Step(l.At)]
+	switch {
+	case l.At == "":
+		return ""
+	case !known: // a later daemon's
+		words = "step " + l.At
+	}
+	if l.Left > 0 {
+		words += ", " + term.Duration(time.Duration(l.Left)) + " left"
+	}
+	return ": " + words
 }
 
 func overText(l ipc.Login) string {
@@ -124,24 +169,22 @@ func fateText(f ipc.Fate) string {
 	return "open; the daemon will " + string(f)
 }
 
-// processTable is planTable for processes in the form of a record.
-func processTable(list []history.Process, style term.Style) *term.Table {
-	t := &term.Table{Style: style, Indent: "  "}
-	t.Head("VERDICT", "PID", "EVIDENCE", "PROCESS", "WHY")
-	for _, p := range list {
-		why := p.Why
-		if p.Ended != "" {
-			why = "gone after " + term.Duration(time.Duration(p.After))
+// planOf is what the daemon says of who is in a login, as a plan.
+func planOf(l ipc.Login) ending.Plan {
+	p := ending.Plan{Login: l.ID, User: l.User}
+	p.Reason = l.Reason
+	for _, list := range [][]history.Process{l.Processes, l.Undecided} {
+		for _, r := range list {
+			item := policy.Item{Verdict: r.Verdict}
+			item.ID, item.PPID, item.Comm, item.UID = r.ProcID, r.PPID, r.Comm, r.UID
+			item.Evidence, item.Why = r.Evidence, r.Why
+			p.Items = append(p.Items, item)
 		}
-		t.Row(
-			term.Cell{Text: string(p.Verdict)},
-			term.Cell{Text: strconv.Itoa(p.PID), Right: true},
-			term.Cell{Text: p.Evidence.String()},
-			term.Cell{Text: term.Cut(p.Comm, commWidth)},
-			term.Cell{Text: why, Colour: term.Faint},
-		)
 	}
-	return t
+	for i := len(l.Processes); i < len(p.Items); i++ {
+		p.Items[i].Undecided = true
+	}
+	return p
 }
 
 // withLogins adds what the daemon says to plans, for JSON: to that of the same
@@ -152,17 +195,24 @@ func withLogins(list []planned, logins []ipc.Login) []planned {
 		known := false
 		for j := range list {
 			if list[j].Login == l.ID {
-				list[j].Daemon, known = l, true
+				list[j].Daemon, known = withoutWho(l), true
 			}
 		}
 		if !known {
 			list = append(list, planned{
 				Session: l.Session, Login: l.ID, User: l.User, UID: l.UID, Display: l.Display, Reason: l.Reason,
-				Processes: orEmpty(l.Processes), Undecided: []history.Process{}, Daemon: l,
+				Processes: orEmpty(l.Processes), Undecided: orEmpty(l.Undecided), Daemon: withoutWho(l),
 			})
 		}
 	}
 	return list
+}
+
+// withoutWho is a login without the processes that are told of elsewhere.
+func withoutWho(l *ipc.Login) *ipc.Login {
+	short := *l
+	short.Processes, short.Undecided = nil, nil
+	return &short
 }
 
 func orEmpty(list []history.Process) []history.Process {

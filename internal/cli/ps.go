@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -58,10 +59,10 @@ func sessionsAsked(ctx context.Context, env Env, req ending.Request, logins []ip
 	host := ending.ThisHost(env.Environ, env.Self)
 	if req.Session == "" {
 		plans, err := host.Sessions(ctx, req)
-		return plans, logins, err
+		return unlessLooked(plans, logins), logins, err
 	}
 	login := findLogin(logins, req.Session)
-	if login != nil && !isRoot() {
+	if login != nil && (!isRoot() || login.Looked) {
 		return nil, []ipc.Login{*login}, nil
 	}
 	plan, err := host.Look(ctx, req)
@@ -72,4 +73,13 @@ func sessionsAsked(ctx context.Context, env Env, req ending.Request, logins []ip
 		return nil, []ipc.Login{*login}, nil
 	}
 	return []ending.Plan{plan}, []ipc.Login{*login}, nil
+}
+
+// unlessLooked leaves out plans for logins that are over: of those the daemon
+// knows the leader and the audit id still, which may be nowhere else by now.
+func unlessLooked(plans []ending.Plan, logins []ipc.Login) []ending.Plan {
+	return slices.DeleteFunc(plans, func(p ending.Plan) bool {
+		l := findLogin(logins, p.Login)
+		return p.Login != "" && l != nil && l.Looked
+	})
 }

@@ -38,15 +38,20 @@ type keeper struct {
 	exit  int
 }
 
-func (k *keeper) Logins(uint32, bool) ([]ipc.Login, error) {
+func (k *keeper) Logins(context.Context, ipc.LoginQuery) ([]ipc.Login, error) {
 	evil := history.Process{ProcID: session.ProcID{PID: 77}, Comm: escape, Evidence: session.ByScope, Verdict: session.VerdictEnd, Why: "in its scope" + escape}
+	child := history.Process{ProcID: session.ProcID{PID: 76}, PPID: 77, Comm: "child", Evidence: session.ByScope, Verdict: session.VerdictKeep, Why: "rule batch"}
+	odd := history.Process{ProcID: session.ProcID{PID: 75}, Comm: "odd", Evidence: session.ByAudit, Verdict: session.VerdictSpare, Why: "cannot be read"}
 	return []ipc.Login{
 		{ID: "1", UID: alice, User: "alice", Type: "tty", Service: "sshd", Client: "evil" + escape, Phase: ipc.PhaseOpen, Fate: ipc.FateEnd},
 		{ID: "c2", UID: bob, User: "bob", Type: "x11", Display: ":7" + escape, Phase: ipc.PhaseOpen, Fate: ipc.FateAudit},
 		{
 			ID: "3", UID: alice, User: "alice", Type: "x11", Phase: ipc.PhaseEnding, Fate: ipc.FateEnd, Reason: session.ReasonLinkLost,
-			Noticed: "no sign" + escape, Step: "grace", Processes: []history.Process{evil},
+			Noticed: "no sign" + escape, Step: "term", At: "grace", Left: history.Millis(2 * time.Second),
+			Looked: true, Processes: []history.Process{child, evil}, Undecided: []history.Process{odd}, Omitted: 4,
 		},
+		{ID: "5", UID: bob, User: "bob", Type: "tty", Phase: ipc.PhaseEnding, Fate: ipc.FateEnd, Step: "leader", At: "user-hooks", Unseen: "too slow" + escape},
+		{ID: "6", UID: bob, User: "bob", Type: "tty", Phase: ipc.PhaseDone, Fate: ipc.FateEnd, Looked: true},
 	}, nil
 }
 
@@ -185,9 +190,9 @@ func TestSystemPS(t *testing.T) {
 		want    []string
 		without []string
 	}{
-		{alice, "ps", []string{"login 1 of alice (tty, sshd)", "open; at its end, what it leaves behind is ended", "being ended, after step grace", "link-lost (no sign", "in its scope"}, []string{"bob"}},
+		{alice, "ps", []string{"login 1 of alice (tty, sshd)", "open; at its end, what it leaves behind is ended", "ending: grace, 2.0 s left", "link-lost (no sign", "in its scope", "  child", "unknown, spared", "1 to be ended, 1 kept by rule, 1 unknown and spared; 4 more"}, []string{"bob"}},
 		{alice, "ps --session 3", []string{"login 3 of alice"}, []string{"login 1", "bob"}},
-		{bob, "ps", []string{"login c2 of bob (x11) on :7", "audit-only"}, []string{"alice"}},
+		{bob, "ps", []string{"login c2 of bob (x11) on :7", "audit-only", "ending: exit scripts of the user (user-hooks)", "who is there is not known: too slow", "nobody is left"}, []string{"alice"}},
 		{bob + 1, "ps", []string{"no session is watched"}, []string{"alice", "bob"}},
 	} {
 		status, out, errs := s.call(t, tt.uid, strings.Fields(tt.args)...)
@@ -213,7 +218,8 @@ func TestSystemPS(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &list); err != nil || status != 0 || len(list) != 2 {
 		t.Fatalf("status %d, %v: %s%s", status, err, out, errs)
 	}
-	if l := list[1]; l.Login != "3" || l.Daemon == nil || l.Daemon.Step != "grace" || len(l.Processes) != 1 || l.Processes[0].Comm != escape {
+	if l := list[1]; l.Login != "3" || l.Daemon == nil || l.Daemon.At != "grace" || l.Daemon.Left == 0 || len(l.Daemon.Processes) > 0 ||
+		len(l.Processes) != 2 || l.Processes[1].Comm != escape || len(l.Undecided) != 1 {
 		t.Errorf("%s", out)
 	}
 }

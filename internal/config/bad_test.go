@@ -274,6 +274,16 @@ exempt = ["containers"]
 exempt = []`, `x.toml:2:11: display.on-lost: is true or false, expected a string; write on-lost = "auto"
 x.toml:3:13: display.reconnect: "2d" is out of range; from "0s" to "1d"
 x.toml:6:1: exempt: is set already, in line 5; remove one of them`},
+	{"the displays' times", `lost-after = "20s"
+[display]
+lost-after = "15ms"
+blind-after = 60
+hung-after = "-1s"
+hang-after = "1m"`, `x.toml:1:1: lost-after: unknown key; lost-after belongs in [display]
+x.toml:3:14: display.lost-after: "15ms" is out of range; from "1s" to "1d"
+x.toml:4:15: display.blind-after: is an integer, expected a string; write blind-after = "60s"
+x.toml:5:14: display.hung-after: "-1s" is negative; for example "10m"
+x.toml:6:1: display.hang-after: unknown key; did you mean hung-after?`},
 	{"hostile texts", `scope = "\u001b[2J\u202e"
 "a\nb" = 1
 `, `x.toml:1:9: scope: unknown scope "\x1b[2J\u202e"; valid are session or user

@@ -84,7 +84,7 @@ func Default() Config {
 		Log:   Log{Syslog: true, File: true},
 
 		Daemon:  Daemon{Types: []string{TypeX11, TypeWayland}, Exempt: Exemptions(), OtherUsers: true},
-		Display: Display{OnLost: LostAuto},
+		Display: Display{OnLost: LostAuto, LostAfter: 15 * time.Second, BlindAfter: time.Minute},
 	}
 }
 

@@ -71,6 +71,9 @@ exempt = []
 [display]
 on-lost = "ignore"
 reconnect = "90s"
+lost-after = "1m"
+blind-after = "2m"
+hung-after = "1h"
 [[keep]]
 name = "batch science"
 users = ["@researchers", "DOMAIN\\bob"]
@@ -92,14 +95,17 @@ after = ["logout", "link-lost"]
 		Hooks: Hooks{Dir: "/srv/exit.d", RootDir: "/srv/root.d", Timeout: time.Hour, Output: 64 << 10, Shield: true},
 		Log:   Log{Syslog: false, File: true},
 
-		Daemon:  Daemon{Types: []string{"ssh", "tty"}, AuditOnly: true},
-		Display: Display{OnLost: LostIgnore, Reconnect: 90 * time.Second},
+		Daemon: Daemon{Types: []string{"ssh", "tty"}, AuditOnly: true},
+		Display: Display{
+			OnLost: LostIgnore, Reconnect: 90 * time.Second,
+			LostAfter: time.Minute, BlindAfter: 2 * time.Minute, HungAfter: time.Hour,
+		},
 		Keep: []Keep{{
 			Name: "batch science", Users: []string{"@researchers", `DOMAIN\bob`},
 			Programs: []string{"/usr/lib/R/bin/exec/R", "/opt/sim/**", "/opt/*/bin/run-*"},
 			After:    []session.Reason{session.ReasonLogout, session.ReasonLinkLost},
 			Limits:   Limits{For: 48 * time.Hour, Memory: 3 << 29, CPU: 200, Tasks: 64, Count: 4},
-			From:     Position{file, 18, 3},
+			From:     Position{file, 21, 3},
 		}},
 		Sources: []string{file},
 	}

@@ -69,6 +69,10 @@ func (d Daemon) TakesOn(loginType, service string) bool {
 type Display struct {
 	OnLost    OnLost
 	Reconnect time.Duration // from a display's loss to the end, in case it comes back
+	// When a display is lost, as the flags of those names have it for one user.
+	LostAfter  time.Duration // silence of its link
+	BlindAfter time.Duration // missing answers where nothing else is known
+	HungAfter  time.Duration // the same for a server that is there; 0: never
 }
 
 // OnLost says what becomes of a login whose display is gone.
@@ -94,10 +98,17 @@ func (d *decoder) daemon() map[string]field {
 func (d *decoder) display() map[string]field {
 	c := &d.config.Display
 	return map[string]field{
-		"on-lost":   d.onLost(&c.OnLost),
-		"reconnect": d.duration(&c.Reconnect, 0, 24*time.Hour, "30s"),
+		"on-lost":     d.onLost(&c.OnLost),
+		"reconnect":   d.duration(&c.Reconnect, 0, 24*time.Hour, "30s"),
+		"lost-after":  d.duration(&c.LostAfter, leastLost, 24*time.Hour, "15s"),
+		"blind-after": d.duration(&c.BlindAfter, leastLost, 24*time.Hour, "60s"),
+		"hung-after":  d.duration(&c.HungAfter, 0, 24*time.Hour, "10m"),
 	}
 }
+
+// leastLost is where a wrong unit begins: within less no other end can answer
+// that is any distance away, and each display of the host would be lost.
+const leastLost = time.Second
 
 // types takes the list of login types. An empty one would be a daemon that
 // does nothing, and looks as if it did.

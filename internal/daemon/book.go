@@ -54,7 +54,7 @@ func (d *Daemon) transit(id string, f login.Fact) {
 		e.watched = false
 	}
 	if was.Phase == login.Open && next.Phase == login.Ended {
-		d.log(e).Info("login ended", "reason", next.Reason, "noticed", next.Noticed)
+		d.log(e).Info("login ended", "reason", next.Reason, "noticed", next.Noticed, "after", next.After)
 	}
 	for _, a := range actions {
 		d.act(e, a)
@@ -110,8 +110,8 @@ func (d *Daemon) watchLeader(e *entry) {
 
 // leaderExited: the leader that was watched is dead. Where the login has
 // another by now, that one counts.
-func (d *Daemon) leaderExited(id string) {
-	e := d.book[id]
+func (d *Daemon) leaderExited(x exit) {
+	e := d.book[x.login]
 	if e == nil || !e.watched {
 		return
 	}
@@ -120,7 +120,7 @@ func (d *Daemon) leaderExited(id string) {
 		d.watchLeader(e)
 		return
 	}
-	d.tell(id, login.Fact{Kind: login.LeaderExited})
+	d.tell(x.login, login.Fact{Kind: login.LeaderExited, Happened: x.heard})
 }
 
 func leaderLives(s *login.State) bool {
@@ -144,10 +144,11 @@ func (d *Daemon) rules(s *login.State) login.Rules {
 	return r
 }
 
-// look finds out about one login, or all of them.
-func (d *Daemon) look(id string) {
+// look finds out about one login, or all of them. told is when its source said
+// that there is something new of that one, in CLOCK_BOOTTIME; 0: it did not.
+func (d *Daemon) look(id string, told time.Duration) {
 	if id != "" {
-		d.lookAt(id)
+		d.lookAt(id, told)
 		return
 	}
 	list, err := d.o.Source.List()
@@ -170,14 +171,14 @@ func (d *Daemon) look(id string) {
 	}
 	for id := range d.book {
 		if !known[id] {
-			d.gone(id)
+			d.gone(id, 0)
 		}
 	}
 }
 
 // gone: the source does not know the login. While its leader lives that is no
 // end of it: whoever removed a file has logged nobody out.
-func (d *Daemon) gone(id string) {
+func (d *Daemon) gone(id string, told time.Duration) {
 	delete(d.left, id)
 	e := d.book[id]
 	if e == nil {
@@ -190,14 +191,14 @@ func (d *Daemon) gone(id string) {
 		e.orphan = true
 		return
 	}
-	d.tell(id, login.Fact{Kind: login.Gone})
+	d.tell(id, login.Fact{Kind: login.Gone, Happened: told})
 }
 
-func (d *Daemon) lookAt(id string) {
+func (d *Daemon) lookAt(id string, told time.Duration) {
 	l, err := d.o.Source.Read(id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.gone(id)
+		d.gone(id, told)
 	case err != nil:
 		d.o.Log.Error("read the login", "login", id, "error", err)
 		d.later(id)
@@ -208,6 +209,7 @@ func (d *Daemon) lookAt(id string) {
 
 // see takes a login on, or brings what is new of it.
 func (d *Daemon) see(l *member.Login) {
+	written := d.wall.of(l.Written)
 	e := d.book[l.ID]
 	wanted, err := d.wanted(l)
 	if e != nil && e.state.Phase == login.Open && !wanted && err == nil {
@@ -253,7 +255,7 @@ func (d *Daemon) see(l *member.Login) {
 	d.tell(l.ID, login.Fact{Kind: login.Seen, Info: info})
 	switch {
 	case l.State == "closing":
-		d.tell(l.ID, login.Fact{Kind: login.Closing})
+		d.tell(l.ID, login.Fact{Kind: login.Closing, Happened: written})
 	case gone:
 		d.tell(l.ID, login.Fact{Kind: login.LeaderExited})
 	}
@@ -289,7 +291,7 @@ func (d *Daemon) later(id string) {
 		e.relook = d.now() + relookAfter
 		return
 	}
-	time.AfterFunc(relookAfter, func() { d.dirty.add(id) })
+	time.AfterFunc(relookAfter, func() { d.dirty.add(id, 0) })
 }
 
 // until is the wait for the next thing that is due by the clock.
@@ -318,7 +320,7 @@ func (d *Daemon) tick() {
 		}
 		if e.relook != 0 && now >= e.relook {
 			e.relook = 0
-			d.dirty.add(id)
+			d.dirty.add(id, 0)
 		}
 	}
 }

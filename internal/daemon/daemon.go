@@ -82,6 +82,7 @@ type Daemon struct {
 	queue    []string // ends that are due and wait for young ones
 	dirty    *dirty
 	leaders  *leaders
+	wall     wall
 	ends     chan endEvent
 	calls    chan func()   // of others, to be done by the main goroutine
 	over     chan struct{} // closed when nobody hears any of them any more
@@ -89,6 +90,7 @@ type Daemon struct {
 
 	// What is for those who ask only.
 	since     time.Time
+	lookouts  *lookouts               // who is in logins that are over; has a lock of its own
 	left      map[string]member.Login // users' logins that are not taken on
 	conflicts []ipc.Conflict
 	worker    health // of displays
@@ -158,7 +160,7 @@ func open(o Options) (*Daemon, error) {
 		o: o, config: c, boot: boot,
 		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent), calls: make(chan func()), over: make(chan struct{}),
 		since: time.Now(), left: make(map[string]member.Login), counts: make(map[string]int64),
-		notify: newNotifier(o.Log),
+		notify: newNotifier(o.Log), lookouts: newLookouts(o.Self, o.Log),
 	}
 	if d.procs, err = proc.New(o.Proc); err != nil {
 		return nil, err
@@ -173,6 +175,7 @@ func open(o Options) (*Daemon, error) {
 	if err := d.states.claim(); err != nil {
 		return nil, err
 	}
+	d.wall.of(time.Time{}) // what is written from now on has a time
 	if d.leaders, err = newLeaders(); err != nil {
 		return nil, err
 	}
@@ -189,11 +192,11 @@ func (d *Daemon) loop(ctx context.Context, signals <-chan os.Signal) {
 		timer.Reset(d.until())
 		select {
 		case <-d.dirty.wake:
-			for _, id := range d.dirty.take() {
-				d.look(id)
+			for id, told := range d.dirty.take() {
+				d.look(id, told)
 			}
-		case id := <-d.leaders.exited:
-			d.leaderExited(id)
+		case x := <-d.leaders.exited:
+			d.leaderExited(x)
 		case e := <-d.ends:
 			d.hear(e)
 		case f := <-d.calls:
@@ -245,7 +248,7 @@ func (d *Daemon) watch(ctx context.Context) {
 		started := time.Now()
 		err := d.o.Source.Watch(ctx, func(id string) {
 			d.health.well()
-			d.dirty.add(id)
+			d.dirty.add(id, d.now())
 		})
 		if ctx.Err() != nil {
 			return
@@ -277,7 +280,7 @@ func (d *Daemon) reload() {
 	for id := range d.book {
 		d.tell(id, login.Fact{Kind: login.Reloaded})
 	}
-	d.dirty.add("")
+	d.dirty.add("", 0)
 }
 
 // stop waits for the ends that are under way. What is not finished by then, or

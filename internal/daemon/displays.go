@@ -30,10 +30,11 @@ func (d *Daemon) watchDisplay(e *entry) {
 	if d.o.Displays == nil {
 		return
 	}
-	s := &e.state
+	s, c := &e.state, &d.config.Display
 	if err := d.o.Displays.Watch(s.ID, displayd.Spec{
 		UID: s.UID, Leader: s.Leader, Cgroup: s.Cgroup, Display: s.Display, Wayland: s.Type == config.TypeWayland,
-		Resume: s.Resume,
+		Resume:    s.Resume,
+		LostAfter: c.LostAfter, BlindAfter: c.BlindAfter, HungAfter: c.HungAfter,
 	}); err != nil {
 		d.log(e).Error("watch the display", "error", err)
 	}

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,6 +109,32 @@ func TestDisplays(t *testing.T) {
 	}
 	if !b.logged("no display is being watched until there is a worker again") {
 		t.Error("that there was no worker was not said")
+	}
+}
+
+// TestDisplayTimes: how long a lost display is waited for the configuration
+// says, also the one that was read last.
+func TestDisplayTimes(t *testing.T) {
+	b, s := newScreenBench(t, "lost-after = \"20s\"\nhung-after = \"5m\"")
+	b.run()
+	times := func(id string) [3]time.Duration {
+		spec, _ := s.spec(id)
+		return [3]time.Duration{spec.LostAfter, spec.BlindAfter, spec.HungAfter}
+	}
+	b.openX11("7")
+	b.until("the display is watched", func() bool { _, ok := s.spec("7"); return ok })
+	if got, want := times("7"), [3]time.Duration{20 * time.Second, time.Minute, 5 * time.Minute}; got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+	b.configure("types = [\"x11\"]\n[display]\nblind-after = \"2m\"")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	b.until("that is in force", func() bool { return b.logged("configuration reloaded") })
+	b.openX11("8")
+	b.until("the display is watched", func() bool { _, ok := s.spec("8"); return ok })
+	if got, want := times("8"), [3]time.Duration{15 * time.Second, 2 * time.Minute, 0}; got != want {
+		t.Errorf("after the reload: %v, want %v", got, want)
 	}
 }
 

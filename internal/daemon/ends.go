@@ -61,6 +61,10 @@ type result struct {
 type end struct {
 	young time.Duration // CLOCK_BOOTTIME; until then it counts against mostYoung
 	step  session.Step  // the last that it took
+	since time.Duration // CLOCK_BOOTTIME of that
+	// As it was told: nobody is ended; what its steps may take.
+	audit          bool
+	grace, closing time.Duration
 }
 
 // endEvent is what is heard of an end: a step, or in the end how it went.
@@ -121,11 +125,7 @@ func (d *Daemon) running() (n int) {
 // whoever starts another finds its claim.
 func (d *Daemon) start(e *entry) error {
 	s := &e.state
-	text, err := json.Marshal(request{
-		V: 1, Login: s.ID, Boot: s.Boot, Info: s.Info,
-		Reason: s.Reason, Noticed: s.Noticed, NoticedUS: s.After.Microseconds(),
-		Record: s.Record, Session: s.Session, AuditOnly: d.config.Daemon.AuditOnly, Config: &d.config,
-	})
+	text, err := d.requestFor(s)
 	if err != nil {
 		return err
 	}
@@ -147,9 +147,23 @@ func (d *Daemon) start(e *entry) error {
 	if err != nil {
 		return errors.Join(err, stdin.Close(), out.Close())
 	}
-	e.end = &end{young: d.now() + youth}
-	go d.attend(s.ID, cmd, append(text, '\n'), stdin, out)
+	now := d.now()
+	e.end = &end{
+		young: now + youth, since: now,
+		audit: d.config.Daemon.AuditOnly, grace: d.config.Grace, closing: d.config.PAMClose,
+	}
+	go d.attend(s.ID, cmd, text, stdin, out)
 	return nil
+}
+
+// requestFor is the line that says which login is meant, and how.
+func (d *Daemon) requestFor(s *login.State) ([]byte, error) {
+	text, err := json.Marshal(request{
+		V: 1, Login: s.ID, Boot: s.Boot, Info: s.Info,
+		Reason: s.Reason, Noticed: s.Noticed, NoticedUS: s.After.Microseconds(),
+		Record: s.Record, Session: s.Session, AuditOnly: d.config.Daemon.AuditOnly, Config: &d.config,
+	})
+	return append(text, '\n'), err
 }
 
 // attend gives an end's process its request and passes on what it says, until
@@ -212,7 +226,7 @@ func (d *Daemon) hear(ev endEvent) {
 		return
 	}
 	if !ev.over {
-		e.end.step = ev.step
+		e.end.step, e.end.since = ev.step, d.now()
 		for _, l := range e.listeners {
 			l.progress(ipc.Step{Step: string(ev.step)})
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"xexit/internal/history"
 	"xexit/internal/ipc"
@@ -35,13 +36,17 @@ func (d *Daemon) do(f func()) bool {
 var errStopping = fmt.Errorf("%w: the daemon is stopping", ipc.ErrFailed)
 
 // Logins implements ipc.Handler.
-func (h handler) Logins(uid uint32, all bool) (list []ipc.Login, err error) {
-	if !h.d.do(func() { list = h.d.describe(uid, all) }) {
+func (h handler) Logins(ctx context.Context, q ipc.LoginQuery) (list []ipc.Login, err error) {
+	var asked []over
+	if !h.d.do(func() {
+		list = h.d.describe(q.UID, q.All)
+		if q.Who {
+			asked = h.d.askedOf(list)
+		}
+	}) {
 		return nil, errStopping
 	}
-	slices.SortFunc(list, func(a, b ipc.Login) int {
-		return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
-	})
+	h.d.lookouts.see(ctx, list, asked, q.UID == 0)
 	return list, nil
 }
 
@@ -63,6 +68,9 @@ func (d *Daemon) describe(uid uint32, all bool) (list []ipc.Login) {
 		shown.Session, _ = login.SessionID(d.boot, id, l.UID)
 		list = append(list, shown)
 	}
+	slices.SortFunc(list, func(a, b ipc.Login) int {
+		return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
 	return list
 }
 
@@ -78,7 +86,8 @@ func (d *Daemon) describeTaken(e *entry) ipc.Login {
 	}
 	switch {
 	case e.end != nil:
-		shown.Step = string(e.end.step)
+		at, left := e.at(d.now())
+		shown.Step, shown.At, shown.Left = string(e.end.step), string(at), history.Millis(left)
 	case s.Phase == login.Ended && s.Deadline != 0:
 		shown.Why = fmt.Sprintf("the end has failed %d times; it is tried again in %s", s.Attempts, max(0, s.Deadline-d.now()).Round(1e9))
 	case s.Phase == login.Open && s.Deadline != 0:
@@ -97,9 +106,10 @@ type listener struct {
 
 // End implements ipc.Handler.
 func (h handler) End(ctx context.Context, caller uint32, id string, r ipc.EndRequest, progress func(ipc.Step)) (ipc.Result, error) {
+	came := h.d.now()
 	l := &listener{progress: progress, result: make(chan ipc.Result, 1)}
 	err := errStopping
-	h.d.do(func() { err = h.d.request(caller, id, r, l) })
+	h.d.do(func() { err = h.d.request(caller, id, r, l, came) })
 	if err != nil {
 		return ipc.Result{}, err
 	}
@@ -115,8 +125,8 @@ func (h handler) End(ctx context.Context, caller uint32, id string, r ipc.EndReq
 }
 
 // request has a login ended for a caller who may, or joins him to those who
-// wait for it.
-func (d *Daemon) request(caller uint32, id string, r ipc.EndRequest, l *listener) error {
+// wait for it. came is when he asked, in CLOCK_BOOTTIME.
+func (d *Daemon) request(caller uint32, id string, r ipc.EndRequest, l *listener, came time.Duration) error {
 	e := d.book[id]
 	if e == nil {
 		if left, ok := d.left[id]; ok && (caller == 0 || left.UID == caller) {
@@ -142,7 +152,7 @@ func (d *Daemon) request(caller uint32, id string, r ipc.EndRequest, l *listener
 		reason = session.ReasonRequested
 	}
 	d.o.Log.Info("end requested", "login", id, "user", e.state.User, "by", caller)
-	d.tell(id, login.Fact{Kind: login.Requested, Reason: reason, Noticed: noticed})
+	d.tell(id, login.Fact{Kind: login.Requested, Reason: reason, Noticed: noticed, Happened: came})
 	return nil
 }
 

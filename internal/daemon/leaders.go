@@ -15,7 +15,7 @@ import (
 // 252 keeps a login active whose leader was killed. All are in one epoll
 // instance, at one descriptor each.
 type leaders struct {
-	exited chan string // ids of logins
+	exited chan exit
 
 	epoll *linux.Epoll
 	quit  *linux.EventFD
@@ -28,6 +28,12 @@ type leaders struct {
 	refs map[string]leader
 }
 
+// exit is a leader's.
+type exit struct {
+	login string
+	heard time.Duration // CLOCK_BOOTTIME when the kernel's word of it came
+}
+
 type leader struct {
 	key uint64
 	ref *linux.PidFD
@@ -35,7 +41,7 @@ type leader struct {
 
 func newLeaders() (*leaders, error) {
 	l := &leaders{
-		exited: make(chan string), done: make(chan struct{}), stop: make(chan struct{}),
+		exited: make(chan exit), done: make(chan struct{}), stop: make(chan struct{}),
 		keys: make(map[uint64]string), refs: make(map[string]leader),
 	}
 	var err error
@@ -110,6 +116,7 @@ func (l *leaders) run() {
 		if err != nil {
 			return // the instance is broken: does not happen while it is open
 		}
+		clocks, _ := linux.Now() // 0: then it is not known
 		for _, r := range ready {
 			l.mu.Lock()
 			login, ok := l.keys[r.Key]
@@ -118,7 +125,7 @@ func (l *leaders) run() {
 				continue
 			}
 			select {
-			case l.exited <- login:
+			case l.exited <- exit{login, clocks.Boot}:
 			case <-l.stop:
 			}
 		}

@@ -31,7 +31,33 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == EndVerb {
 		os.Exit(endMain(os.Getenv("XEXIT_TEST_DIR")))
 	}
+	if len(os.Args) > 1 && os.Args[1] == LookVerb {
+		os.Exit(lookMain(os.Getenv("XEXIT_TEST_DIR")))
+	}
 	os.Exit(m.Run())
+}
+
+// lookMain is a look that finds one process called like the login's user, if it
+// is not held up by a FIFO.
+func lookMain(dir string) int {
+	var r request
+	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
+		return 1
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "looks."+r.Login), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return 1
+	}
+	_, _ = f.WriteString(string(r.Session) + "\n")
+	if r.User == "blind" {
+		fmt.Fprintln(os.Stderr, "something of another's")
+		return 1
+	}
+	if f, err := os.Open(filepath.Join(dir, "look."+r.Login)); err == nil { // a FIFO
+		_ = f.Close()
+	}
+	fmt.Printf(`{"processes":[{"pid":77,"start":5,"comm":%q,"verdict":"end"}],"undecided":[{"pid":78}],"omitted":2}`+"\n", r.User)
+	return 0
 }
 
 func endMain(dir string) int {
@@ -188,6 +214,11 @@ func (b *bench) run() *Daemon {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.start(d)
+	return d
+}
+
+func (b *bench) start(d *Daemon) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.run(ctx) }()
@@ -197,7 +228,6 @@ func (b *bench) run() *Daemon {
 			b.t.Error(err)
 		}
 	})
-	return d
 }
 
 // until waits for what has no event: a file's content.

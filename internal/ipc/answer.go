@@ -21,7 +21,7 @@ func (s *Server) answer(ctx context.Context, c *caller, r request) error {
 	}
 	switch r.Op {
 	case opLogins:
-		logins, err := s.logins(c, r.All)
+		logins, err := s.logins(ctx, c, LoginQuery{All: r.All, Who: true})
 		return sendAll(s, c, err, logins, func(l *Login) answer { return answer{Login: l} })
 	case opLog:
 		records, err := s.log(ctx, c, r)
@@ -76,9 +76,10 @@ func publicConflicts() []string {
 }
 
 // logins are the caller's, or everybody's for root.
-func (s *Server) logins(c *caller, all bool) ([]Login, error) {
-	list, err := s.Handler.Logins(c.uid, all)
-	if err != nil || all {
+func (s *Server) logins(ctx context.Context, c *caller, q LoginQuery) ([]Login, error) {
+	q.UID = c.uid
+	list, err := s.Handler.Logins(ctx, q)
+	if err != nil || q.All {
 		return list, err
 	}
 	return slices.DeleteFunc(slices.Clone(list), func(l Login) bool { return l.UID != c.uid }), nil
@@ -108,7 +109,7 @@ func (s *Server) end(ctx context.Context, c *caller, r request) error {
 		if r.End.Reason != session.ReasonRequested {
 			return fmt.Errorf("%w: another reason than %q", ErrDenied, session.ReasonRequested)
 		}
-		own, err := s.logins(c, false)
+		own, err := s.logins(ctx, c, LoginQuery{})
 		if err != nil {
 			return err
 		}

@@ -110,11 +110,11 @@ type slow struct {
 	pass  atomic.Bool
 }
 
-func (s *slow) Logins(uid uint32, all bool) ([]Login, error) {
+func (s *slow) Logins(ctx context.Context, q LoginQuery) ([]Login, error) {
 	if !s.pass.Load() {
 		<-s.until
 	}
-	return s.keeper.Logins(uid, all)
+	return s.keeper.Logins(ctx, q)
 }
 
 // TestRootsShare: with every place of the users in use, root gets through.

@@ -60,9 +60,9 @@ var ErrAbsent = errors.New("no daemon runs here")
 // unless the caller is root. Errors other than those above are shown to root
 // only.
 type Handler interface {
-	// Logins lists the logins of a user, with all those of everybody. It
-	// answers from memory.
-	Logins(uid uint32, all bool) ([]Login, error)
+	// Logins lists logins. Without Who in the query it answers from memory;
+	// with it ctx bounds how long it looks.
+	Logins(ctx context.Context, q LoginQuery) ([]Login, error)
 
 	// End ends a login and returns when that is done. The caller is its user
 	// or root: the server has seen to that, and a handler does so again when
@@ -103,6 +103,13 @@ const (
 	FateLeave Fate = "leave" // nothing: it is not taken on
 )
 
+// LoginQuery chooses logins.
+type LoginQuery struct {
+	UID uint32
+	All bool // everybody's, not only this user's
+	Who bool // say who is still there of those that are over
+}
+
 // Login is one login, as `xexit ps` shows it. Texts that a user can choose
 // (Display, Client, what is in Processes) are as they were: escape them.
 type Login struct {
@@ -125,12 +132,21 @@ type Login struct {
 	Watched  string         `json:"watched,omitempty"`
 	Reason   session.Reason `json:"reason,omitempty"`
 	Noticed  string         `json:"noticed,omitempty"`
-	Step     string         `json:"step,omitempty"`   // of the end that is under way, see Step
+	Step     string         `json:"step,omitempty"`   // the last that the end under way has taken, see Step
+	At       string         `json:"at,omitempty"`     // the one that it is at
 	Record   string         `json:"record,omitempty"` // id of the end's record
 	Attempts int            `json:"attempts,omitempty"`
 
-	// While it ends and where that is known: who it is about.
+	// Left is how long the step that it is at may take yet, at most; 0: not known.
+	Left history.Millis `json:"left_ms,omitempty"`
+
+	// Of a login that is over: who is there now, why he belongs, and what an
+	// end would do about him. Undecided are spared though something points at
+	// them.
+	Looked    bool              `json:"looked,omitempty"` // it was looked: who is not in them is not there
+	Unseen    string            `json:"unseen,omitempty"` // why it could not be
 	Processes []history.Process `json:"processes,omitempty"`
+	Undecided []history.Process `json:"undecided,omitempty"`
 	Omitted   int               `json:"omitted,omitempty"` // processes that did not fit
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -239,6 +240,7 @@ func skip(t *testing.T, why string) {
 type keeper struct {
 	mu     sync.Mutex
 	logins []Login
+	looks  int
 	ended  []string
 	by     []uint32
 
@@ -248,10 +250,18 @@ type keeper struct {
 	during func(ctx context.Context, progress func(Step)) (Result, error)
 }
 
-func (k *keeper) Logins(uint32, bool) ([]Login, error) {
+func (k *keeper) Logins(_ context.Context, q LoginQuery) ([]Login, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.logins, nil
+	if !q.Who {
+		return k.logins, nil
+	}
+	k.looks++
+	list := slices.Clone(k.logins)
+	for i := range list {
+		list[i].Looked = list[i].Phase != PhaseOpen
+	}
+	return list, nil
 }
 
 func (k *keeper) Log(uint32, bool, LogQuery) ([]history.Record, error) { return k.records, nil }

@@ -237,8 +237,8 @@ func (a answer) shorter() answer {
 	switch {
 	case a.Login != nil:
 		l := *a.Login
-		l.Omitted += len(l.Processes)
-		l.Processes = nil
+		l.Omitted += len(l.Processes) + len(l.Undecided)
+		l.Processes, l.Undecided = nil, nil
 		return answer{V: Version, Login: &l}
 	case a.Record != nil:
 		r := *a.Record

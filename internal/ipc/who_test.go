@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -50,6 +51,32 @@ func TestOwnLoginsOnly(t *testing.T) {
 	}
 	if got, err := c.Status(t.Context()); got.Counters["logins"] != 3 || len(got.Conflicts) != 3 || !strings.Contains(got.ConfigProblems[0], "alice") {
 		t.Errorf("status for root: %+v, %v", got, err)
+	}
+}
+
+// TestWhoIsAskedFor: only who wants to see logins has the daemon look for their
+// processes, and hears of his own.
+func TestWhoIsAskedFor(t *testing.T) {
+	needRoot(t)
+	k := newKeeper()
+	path := run(t, k, nil)
+	for uid, want := range map[uint32]string{alice: "c3", bob: ""} {
+		got := as(t, uid, path, "logins")
+		var looked string
+		for _, l := range got.Logins {
+			if l.Looked {
+				looked += l.ID
+			}
+		}
+		if looked != want || got.Err != "" {
+			t.Errorf("%d sees the processes of %q, want %q (%s)", uid, looked, want, got.Err)
+		}
+	}
+	as(t, alice, path, "end c3")
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.looks != 2 {
+		t.Errorf("looked %d times, want 2: the end of a login needs none", k.looks)
 	}
 }
 
@@ -188,5 +215,5 @@ type broken struct{ keeper }
 
 var errInner = errors.New("login 1 of alice: the disk is full")
 
-func (*broken) Logins(uint32, bool) ([]Login, error)                 { return nil, errInner }
+func (*broken) Logins(context.Context, LoginQuery) ([]Login, error)  { return nil, errInner }
 func (*broken) Log(uint32, bool, LogQuery) ([]history.Record, error) { return nil, errInner }

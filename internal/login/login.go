@@ -57,7 +57,7 @@ type State struct {
 	Phase    Phase          `json:"phase"`
 	Reason   session.Reason `json:"reason,omitempty"`
 	Noticed  string         `json:"noticed,omitempty"`    // how its end was noticed, in words
-	After    time.Duration  `json:"noticed_ns,omitempty"` // from the event to its being noticed
+	After    time.Duration  `json:"noticed_ns,omitempty"` // from the event to its being noticed; 0: not known
 	EndedAt  time.Duration  `json:"ended_at,omitempty"`   // CLOCK_BOOTTIME
 	Record   string         `json:"record,omitempty"`     // id of the end's record, one for all attempts
 	Attempts int            `json:"attempts,omitempty"`   // that failed
@@ -95,11 +95,14 @@ type Fact struct {
 	Info    Info
 	Reason  session.Reason
 	Noticed string
-	After   time.Duration
-	Exit    int
-	Resume  string
-	Record  string // a fresh id, used if this fact ends the login
-	Rules   Rules
+	// Happened is when, in CLOCK_BOOTTIME: After is what has passed since then.
+	// 0: that is not known, and After says what is.
+	Happened time.Duration
+	After    time.Duration
+	Exit     int
+	Resume   string
+	Record   string // a fresh id, used if this fact ends the login
+	Rules    Rules
 }
 
 // Rules are what the configuration says of the login.
@@ -191,7 +194,7 @@ func (s State) open(f Fact) (State, []Action) {
 		return s, []Action{Persist}
 	case Timer:
 		if s.Deadline != 0 && f.Now >= s.Deadline {
-			f.After = s.After
+			f.After, f.Happened = s.After, 0
 			return s.end(f, s.Reason, s.Noticed)
 		}
 	}
@@ -248,6 +251,9 @@ func (s State) end(f Fact, reason session.Reason, noticed string) (State, []Acti
 	}
 	s.Phase, s.Deadline = Ended, 0
 	s.Reason, s.Noticed, s.After = reason, noticed, f.After
+	if f.Happened != 0 {
+		s.After = max(f.Now-f.Happened, time.Microsecond) // 0 would mean that it is not known
+	}
 	s.EndedAt, s.Record, s.Attempts, s.Exit = f.Now, f.Record, 0, 0
 	return s, []Action{Persist, DropLeader, DropDisplay, StartEnd}
 }

@@ -71,6 +71,26 @@ func TestOver(t *testing.T) {
 	}
 }
 
+// TestAfter: how long it took to notice an end is said where it is known, and
+// is never nothing then; a display's end has its own figure.
+func TestAfter(t *testing.T) {
+	now := time.Hour
+	for name, tt := range map[string]struct {
+		fact Fact
+		want time.Duration
+	}{
+		"known":              {Fact{Kind: LeaderExited, Now: now, Happened: now - 3*time.Millisecond}, 3 * time.Millisecond},
+		"at once":            {Fact{Kind: Requested, Now: now, Happened: now}, time.Microsecond},
+		"after the decision": {Fact{Kind: Closing, Now: now, Happened: now + time.Millisecond}, time.Microsecond},
+		"not known":          {Fact{Kind: Gone, Now: now}, 0},
+		"a display":          {Fact{Kind: DisplayEnded, Now: now, After: 14 * time.Second, Rules: Rules{OnLost: true}}, 14 * time.Second},
+	} {
+		if s, _ := Next(fresh(t), tt.fact); s.Phase != Ended || s.After != tt.want {
+			t.Errorf("%s: phase %s, after %v, want %v", name, s.Phase, s.After, tt.want)
+		}
+	}
+}
+
 // TestReconnect: a link that comes back within the grace was no end; one that
 // does not is, for the reason for which it was lost.
 func TestReconnect(t *testing.T) {

@@ -18,6 +18,8 @@ import (
 //	         there the kernel lets him choose what his executable is called
 //	server   executes a file of the user's own, below a directory that has a
 //	         certain name. Nothing keeps him from putting anything there
+//	master   of ssh: a program that is asked by others of its kind, at a unix
+//	         socket that it listens at
 //	job      is in a control group that only the batch system can have put it
 //	         into: the path is compared from the root of the hierarchy
 //
@@ -34,6 +36,8 @@ type exemption struct {
 
 	// detached: only the leader of a session of its own, without a terminal.
 	detached bool
+	// listens: only who has a unix socket that listens.
+	listens bool
 	// anyUsers: also in another user namespace, where such programs live.
 	anyUsers bool
 }
@@ -42,7 +46,7 @@ type exemption struct {
 func exemptions() []exemption {
 	return []exemption{
 		{name: "mosh", programs: []string{"/usr/bin/mosh-server", "/usr/local/bin/mosh-server"}},
-		{name: "ssh-master", detached: true, programs: []string{"/usr/bin/ssh", "/usr/local/bin/ssh"}},
+		{name: "ssh-master", detached: true, listens: true, programs: []string{"/usr/bin/ssh", "/usr/local/bin/ssh"}},
 		{name: "vscode-server", servers: []string{
 			".vscode-server", ".vscode-server-insiders", ".vscode-server-oss", ".vscodium-server",
 			".vscodium-server-insiders", ".cursor-server", ".windsurf-server", ".windsurf-server-next",
@@ -70,6 +74,7 @@ type Image struct {
 	File
 	Server  string // which name of a directory it is below, if it is the user's own; "": none
 	Foreign bool   // the process is in another user namespace than we are
+	Listens bool   // it has a unix socket that listens, where an exemption asks for that
 	Unknown bool   // it could not be read
 }
 
@@ -145,11 +150,14 @@ func (e *Exempt) of(p *Process, uid uint32) *exemption {
 	if x == nil {
 		x = e.servers[p.Image.Server]
 	}
-	if x == nil || x.detached && (p.SID != p.ID.PID || p.TTY != 0) || p.Image.Foreign && !x.anyUsers {
+	if x == nil || x.detached && !p.detached() || x.listens && !p.Image.Listens || p.Image.Foreign && !x.anyUsers {
 		return nil
 	}
 	return x
 }
+
+// detached: it leads a session of its own, without a terminal.
+func (p *Process) detached() bool { return p.SID == p.ID.PID && p.TTY == 0 }
 
 // isJob: of any batch system, be it exempt or not.
 func isJob(path string, uid uint32) bool {
@@ -294,6 +302,10 @@ func (f *Finder) readImage(r *record) {
 			var ours bool
 			ours, err = f.fs.SharesUsers(r.ID.PID)
 			r.Image.Foreign = !ours
+		}
+		// Few ask for this, and it is the dearest question.
+		if x != nil && x.listens && r.detached() && err == nil {
+			r.Image.Listens, err = f.fs.ListensUnix(r.ID.PID)
 		}
 	}
 	if err != nil {

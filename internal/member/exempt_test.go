@@ -85,16 +85,20 @@ func (f *forest) disguise(t *tree, name string, every *Exempt) (genuine bool) {
 	file, program := every.fileOf(name)
 	foreign := f.chance(20)
 	t.Image.Foreign = foreign
+	t.Image.Listens = name == "ssh-master"
 	switch {
 	case program && f.chance(30): // by that name, and another file
 		t.Image.File = File{file.Dev + uint64(f.r.IntN(2)), file.Ino + 1000}
 		return false
 	case name == "ssh-master" && f.chance(50):
 		t.Image.File = file
-		if f.chance(50) {
+		switch f.r.IntN(3) {
+		case 0:
 			t.TTY = 34816
-		} else {
+		case 1:
 			t.SID--
+		default: // ssh -f
+			t.Image.Listens = false
 		}
 		return false
 	case program:

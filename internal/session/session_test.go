@@ -115,3 +115,14 @@ func TestParseReason(t *testing.T) {
 		t.Errorf("ParseReason(boredom) = %q, %v; want other and an error", got, err)
 	}
 }
+
+func TestNextStep(t *testing.T) {
+	for taken, want := range map[Step]Step{"": StepClaim, StepTerm: StepGrace, StepVerified: StepDone, StepDone: "", "of a later version": ""} {
+		if got := Next(Steps(), taken); got != want {
+			t.Errorf("after %q: %q, want %q", taken, got, want)
+		}
+	}
+	if got := Next(AuditSteps(), StepLeader); got != StepKeep {
+		t.Errorf("in an audit: %q", got)
+	}
+}

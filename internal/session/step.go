@@ -1,5 +1,7 @@
 package session
 
+import "slices"
+
 // Step is a station of a login's end, in system mode.
 type Step string
 
@@ -35,4 +37,17 @@ func Steps() []Step {
 // AuditSteps lists those of an end that is only planned and recorded.
 func AuditSteps() []Step {
 	return []Step{StepClaim, StepBegin, StepLeader, StepKeep, StepDone}
+}
+
+// Next is the step of an order that comes after one that has been taken; "":
+// before the first. It is "" after the last, and after one that is not in it.
+func Next(order []Step, taken Step) Step {
+	at := 0
+	if taken != "" {
+		at = slices.Index(order, taken) + 1
+		if at == 0 || at == len(order) {
+			return ""
+		}
+	}
+	return order[at]
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,7 @@ func TestUsers(t *testing.T) {
 		}
 		h.says(bobs, 0, "no end is on record", "log")
 	})
+	t.Run("while an end hangs", func(t *testing.T) { h.in(t).hanging(one, bobs) })
 	t.Run("end of the login that one is in", func(t *testing.T) {
 		h := h.in(t)
 		// The command itself goes with it, so nothing is said.
@@ -86,6 +88,65 @@ func TestUsers(t *testing.T) {
 		h.says(one, 2, "no session", "end", "--session", one.id)
 		h.alive(one)
 	})
+}
+
+// hanging: while a login's end waits for an exit script its user and root see
+// where it is and who is there still, and nobody else does.
+func (h *host) hanging(one, bobs *user) {
+	h.t.Helper()
+	three := h.login("three", "alice")
+	h.root("mkfifo", "/run/held")
+	h.must(os.WriteFile(h.Path("/run/hold"), []byte(three.id), 0o644))
+	end, err := h.Spawn(one.Socket, "", agent.Request{Argv: []string{"xexit", "end", "--session", three.id}, UID: -1})
+	h.must(err)
+	h.must(machine.Until("the end is at root's exit scripts", func() (bool, error) {
+		r, err := h.xexit(one, "ps", "--session", three.id)
+		return strings.Contains(r.Stdout, "ending: exit scripts of root (root-hooks)"), err
+	}))
+	asRoot, err := h.Root("xexit", "ps", "--session", three.id)
+	h.must(err)
+	r, err := h.xexit(one, "ps")
+	h.must(err)
+	for who, text := range map[string]string{"root": asRoot, "its user": r.Stdout} {
+		if _, after, _ := strings.Cut(text, "login "+three.id+" of alice"); !theLeft().MatchString(after) || !strings.Contains(after, " to be ended, 0 kept by rule") {
+			h.t.Errorf("%s does not see what the login left:\n%s", who, text)
+		}
+	}
+	h.says(bobs, 2, "no session", "ps", "--session", three.id)
+	var list []struct {
+		Login     string
+		Daemon    struct{ Phase, At string }
+		Processes []struct{ Comm, Evidence, Verdict, Why string }
+	}
+	r, err = h.xexit(one, "ps", "--session", three.id, "--json")
+	h.must(err)
+	if err := json.Unmarshal([]byte(r.Stdout), &list); err != nil || len(list) != 1 {
+		h.t.Fatalf("%v: %s%s", err, r.Stdout, r.Stderr)
+	}
+	l := list[0]
+	if l.Login != three.id || l.Daemon.Phase != "ending" || l.Daemon.At != "root-hooks" {
+		h.t.Errorf("%+v", l)
+	}
+	named := false
+	for _, p := range l.Processes {
+		named = named || p.Comm == "leftover" && strings.Contains(p.Evidence, "scope") && p.Verdict == "end" && p.Why != ""
+	}
+	if !named {
+		h.t.Errorf("%+v", l.Processes)
+	}
+	if !three.left.Alive() {
+		h.t.Error("the end went on before its exit script")
+	}
+	h.root("sh", "-c", ": >/run/held")
+	if !three.left.Gone(machine.Guard) || !end.Gone(machine.Guard) {
+		h.t.Error("the end does not go on")
+	}
+	h.alive(one, bobs)
+}
+
+// theLeft is the line of a leftover in a list of processes.
+func theLeft() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^ +end +[0-9]+ +\S*scope\S* +leftover +\S.* belongs to the session`)
 }
 
 // flood opens connections without end, says nothing, and keeps the last 300.
@@ -164,8 +225,16 @@ func boot(t *testing.T) *host {
 func staged(t *testing.T) string {
 	t.Helper()
 	stage := booted.Stage(t, machine.Debian12)
-	const config = "grace = \"1s\"\n[daemon]\ntypes = [\"ssh\"]\n"
+	const config = "grace = \"1s\"\n[hooks]\ntimeout = \"10m\"\n[daemon]\ntypes = [\"ssh\"]\n"
 	if err := os.WriteFile(stage+"/etc/xexit/xexit.toml", []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const hold = "#!/bin/sh\n[ \"$XEXIT_LOGIN\" != \"$(cat /run/hold)\" ] || exec cat /run/held\n"
+	dir := stage + "/etc/xexit/end.d"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/10-hold", []byte(hold), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return stage

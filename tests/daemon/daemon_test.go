@@ -126,6 +126,7 @@ func (h *host) gone(who string, ref *machine.Ref) {
 type record struct {
 	Event, User, Reason string
 	Verified            bool
+	NoticedUS           int64 `json:"noticed_us"`
 	Processes           []struct{ Verdict string }
 }
 
@@ -159,6 +160,11 @@ func (h *host) done(want int) {
 	h.must(machine.Until(fmt.Sprintf("%d ends are on record", want), func() (bool, error) { return count("done") >= want, nil }))
 	if b, d := count("begin"), count("done"); b != want || d != want {
 		h.t.Errorf("%d ends are on record by %d begin and %d done lines", want, b, d)
+	}
+	for _, r := range h.records() { // the daemon was there when each of them happened
+		if r.User == "alice" && r.NoticedUS <= 0 {
+			h.t.Errorf("how long it took to notice an end is not on record: %+v", r)
+		}
 	}
 }
 

@@ -38,9 +38,9 @@ func genuine() []resident {
 			patterns: []string{`ssh: .*/shared \[mux\]`},
 		},
 		{
-			name: "tunnel in the background", exemption: "ssh-master",
-			script:   `ssh $S -f -N -L 127.0.0.1:4999:127.0.0.1:22 bob@127.0.0.1`,
-			patterns: []string{"ssh .* -L 127.0.0.1:4999:.*"},
+			name: "master that was put into the background", exemption: "ssh-master",
+			script:   `ssh $S -f -N -M -o ControlPath=$HOME/.ssh/second -L 127.0.0.1:4998:127.0.0.1:22 bob@127.0.0.1`,
+			patterns: []string{"ssh .* -L 127.0.0.1:4998:.*"},
 		},
 		{
 			name: "VS Code server", exemption: "vscode-server",
@@ -80,6 +80,12 @@ func disguised() []resident {
 	return []resident{
 		{name: "daemon", script: "setsid sleep 4201 &", patterns: []string{"sleep 4201"}},
 		{name: "ssh that is not in the background", script: "ssh $S bob@127.0.0.1 sleep 4202 &", patterns: []string{"ssh .* sleep 4202"}},
+		{
+			name:     "tunnel in the background",
+			script:   `ssh $S -f -N -L 127.0.0.1:4999:127.0.0.1:22 bob@127.0.0.1`,
+			patterns: []string{"ssh .* -L 127.0.0.1:4999:.*"},
+		},
+		{name: "ssh -f", script: "ssh $S -f bob@127.0.0.1 sleep 4211", patterns: []string{"ssh .* -f .* sleep 4211"}},
 		{name: "copy by that name", script: "cp /bin/sleep ~/mosh-server; setsid ~/mosh-server 4203 &", patterns: []string{".*/mosh-server 4203"}},
 		{name: "argument by that name", script: "setsid bash -c 'exec -a /usr/bin/mosh-server sleep 4204' &", patterns: []string{"/usr/bin/mosh-server 4204"}},
 		{

@@ -34,8 +34,6 @@ const config = `grace = "` + Grace + `"
 pam-close = "3s"
 [daemon]
 types = ["x11", "wayland", "ssh", "tty", "other"]
-# All but ssh-master: "ssh localhost" is one of the leftovers.
-exempt = ["mosh", "vscode-server", "slurm", "pbs", "flux", "containers"]
 `
 
 // Stage builds what is installed in the containers. faults: with the fault
