@@ -25,7 +25,7 @@ func Classify(t *Target, s *Snapshot) []Finding {
 }
 
 func vetoesFor(t *Target) []veto {
-	if t.Login && strings.HasPrefix(t.Entry.Scope, hookGroups) {
+	if t.Login && hooked(t) {
 		return hookedVetoes()
 	}
 	if t.Login {
@@ -33,6 +33,9 @@ func vetoesFor(t *Target) []veto {
 	}
 	return vetoes()
 }
+
+// hooked: the login is one of the PAM hook's.
+func hooked(t *Target) bool { return strings.HasPrefix(t.Entry.Scope, hookGroups) }
 
 // reported: kernel threads, the dead and other people's processes are not,
 // unless they belong.
@@ -123,6 +126,7 @@ func (c *classifier) begin(t *Target, s *Snapshot) {
 // snapshot. Those before keep their rulings.
 func (c *classifier) add(from int) {
 	processes := c.s.Processes
+	c.reserve(len(processes) - from)
 	for i := from; i < len(processes); i++ {
 		c.index[processes[i].ID.PID] = int32(i)
 		c.parent = append(c.parent, -1)
