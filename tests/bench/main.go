@@ -82,15 +82,18 @@ func run(rounds, largest int, only string) (err error) {
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s, %d rounds …\n", b.name, b.rounds)
 		more, err := b.measure(t, b.rounds)
-		if err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
-		}
 		rows = append(rows, more...)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", b.name, err), table(rows)) // what there is
+		}
 	}
 	return table(rows)
 }
 
 func table(rows []row) error {
+	if len(rows) == 0 {
+		return nil
+	}
 	w := tabwriter.NewWriter(os.Stdout, 2, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "figure\tmedian\tworst\trounds\tgoal")
 	for _, r := range rows {

@@ -113,7 +113,7 @@ func scan(t *tools, rounds int) (rows []row, err error) {
 			return append(rows, more...), err
 		})(t, rounds)
 		if err != nil {
-			return nil, fmt.Errorf("among %d: %w", size, err)
+			return rows, fmt.Errorf("among %d: %w", size, err)
 		}
 		rows = append(rows, more...)
 	}
