@@ -199,8 +199,10 @@ soak-display: build
 	@cd tests && CGO_ENABLED=0 go build $(VCS) -o ../bin/soak ./soak
 	@cd tests && exec ../bin/soak -for $(MINUTES)m $(if $(SEED),-seed $(SEED),)
 
+# BENCH=scan,end measures those alone; BENCH_LARGEST=100000 ends something among
+# so many others too, for which kernel.pid_max is raised meanwhile.
 bench: setup build
-	@cd tests && go run ./bench -rounds $(BENCH_ROUNDS)
+	@cd tests && go run ./bench -rounds $(BENCH_ROUNDS) $(if $(BENCH),-only '$(BENCH)') $(if $(BENCH_LARGEST),-largest $(BENCH_LARGEST))
 
 fuzz:
 	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' cmd internal | \

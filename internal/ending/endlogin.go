@@ -33,6 +33,7 @@ import (
 // noted and ignored.
 func (h Host) EndLogin(ctx context.Context, in io.Reader, out io.Writer, log *slog.Logger) int {
 	defer HoldSignals(log)()
+	defer collectLate()()
 	// Nobody may listen any more: that is no reason to die of it.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)

@@ -39,9 +39,7 @@ type Result struct {
 // everything of the user's must not end the end.
 func (h Host) End(ctx context.Context, req Request, log *slog.Logger) (Result, error) {
 	defer HoldSignals(log)()
-	// Every process there is leaves a little behind at the first look, and all
-	// of it stays: to collect garbage meanwhile costs more than there is.
-	defer debug.SetGCPercent(debug.SetGCPercent(endGC))
+	defer collectLate()()
 	// Room for as many pidfds as a large session has members. It costs a wait,
 	// which passes while there is other work.
 	go func() { _ = linux.GrowFDTable(largeSession) }()
@@ -123,8 +121,23 @@ func (h Host) recordRefusal(reg *registry.Registry, e registry.Entry, req Reques
 
 const largeSession = 4096 // descriptors
 
-// endGC is how much the heap may grow between two collections, in percent.
-const endGC = 400
+// Every process there is leaves a little behind at the first look, and all of it
+// stays: to collect garbage meanwhile costs more than there is. endGC is how much
+// the heap may grow between two collections, in percent (the first is due at 64
+// MB then), and endHeap where it is collected as often as need be, in bytes.
+const (
+	endGC   = 1600
+	endHeap = 256 << 20
+)
+
+// collectLate sets the two for an end.
+func collectLate() (restore func()) {
+	percent, limit := debug.SetGCPercent(endGC), debug.SetMemoryLimit(endHeap)
+	return func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}
+}
 
 // HoldSignals keeps the polite signals from ending this process until release.
 // They are taken by a handler, not ignored: what is ignored stays ignored in

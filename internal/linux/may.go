@@ -16,7 +16,7 @@ func MaySignal(pid int) syscall.Errno {
 	if pid <= 0 {
 		return syscall.ESRCH // kill(2) would ask about a whole group
 	}
-	_, _, errno := unix.Syscall(unix.SYS_KILL, uintptr(pid), 0, 0)
+	_, _, errno := unix.RawSyscall(unix.SYS_KILL, uintptr(pid), 0, 0) // see Dir.ReadAtOnce
 	return errno
 }
 

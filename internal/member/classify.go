@@ -124,6 +124,7 @@ func (c *classifier) begin(t *Target, s *Snapshot) {
 // snapshot. Those before keep their rulings.
 func (c *classifier) add(from int) {
 	processes := c.s.Processes
+	c.reserve(len(processes) - from)
 	for i := from; i < len(processes); i++ {
 		c.index[processes[i].ID.PID] = int32(i)
 		c.parent = append(c.parent, -1)

@@ -56,6 +56,7 @@ type Finder struct {
 	snap  Snapshot
 	order []*record // parallel to snap.Processes
 
+	fresh     []record   // of a first pass, not in use yet
 	strangers []stranger // of the listing, not read yet
 	second    *proc.FS   // for the second reader of strangers
 
@@ -85,6 +86,9 @@ type record struct {
 	inode uint64
 	owner uint32 // effective uid
 	pass  uint64 // that saw it last
+
+	walked uint64 // the pass that read on from here to the root
+	bare   bool   // a stranger of whom stat was not read: no parent, no start
 
 	ref      *proc.Ref
 	held     *proc.Ref // opened before all was read, in this pass, of what may become a member
@@ -367,8 +371,27 @@ func (f *Finder) finding(r *record) Finding {
 	return out
 }
 
+// recordsAtOnce is how many records a first pass makes at a time.
+const recordsAtOnce = 64
+
+// newRecord makes a record. Those of a first pass are made many at a time:
+// that is for whom the machine has anyway. A process that comes later gets its
+// own, which goes when it does.
+func (f *Finder) newRecord() *record {
+	if f.pass > 1 {
+		return &record{}
+	}
+	if len(f.fresh) == 0 {
+		f.fresh = make([]record, recordsAtOnce)
+	}
+	r := &f.fresh[0]
+	f.fresh = f.fresh[1:]
+	return r
+}
+
 // forget drops what was not seen in this pass.
 func (f *Finder) forget() {
+	f.fresh = nil
 	if len(f.records) <= len(f.order) {
 		return
 	}

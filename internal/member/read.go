@@ -22,19 +22,23 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		r.Dead = true // it was read in this pass: its number has a new owner
 		r = nil
 	}
+	_, listed := f.scope[pid]
+	same := r != nil && r.inode == inode && inode > 1
+	if f.ownerTells() && !listed {
+		return f.visitByOwner(r, entry{pid, inode}, same)
+	}
 	may := f.fs.MaySignal(pid)
 	if errors.Is(may, proc.ErrGone) {
 		f.gone(pid)
 		return nil
 	}
 	denied := may != nil
-	same := r != nil && r.inode == inode && inode > 1
 	if same && r.Far && r.Denied && denied {
 		f.seen(r)
 		return nil
 	}
 	if denied {
-		f.strangers = append(f.strangers, stranger{entry: entry{pid, inode}, record: r})
+		f.putAside(stranger{entry: entry{pid, inode}, record: r})
 		return nil
 	}
 	owner, _, err := f.fs.Owner(pid)
@@ -42,13 +46,8 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		f.failed(pid, err)
 		return nil
 	}
-	_, listed := f.scope[pid]
 	if same && r.Far && !r.Denied && !listed && owner == r.owner && owner != 0 {
 		f.seen(r)
-		return nil
-	}
-	if !listed && f.elsewhere(owner) {
-		f.strangers = append(f.strangers, stranger{entry: entry{pid, inode}, record: r, ours: true})
 		return nil
 	}
 	f.visitNear(r, pid, inode, owner)
@@ -60,7 +59,7 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 func (f *Finder) visitNear(r *record, pid int, inode uint64, owner uint32) {
 	_, listed := f.scope[pid]
 	if r == nil {
-		r = &record{}
+		r = f.newRecord()
 	}
 	if err := f.readStat(r, pid, listed || f.t.Bound.hasUID(owner)); err != nil {
 		if f.hide.on && errors.Is(err, proc.ErrDenied) {
@@ -180,12 +179,16 @@ func (r *record) copyStat() {
 // counts as such, once.
 func (f *Finder) seen(r *record) {
 	r.pass = f.pass
+	f.noteDeath(r)
+	f.order = append(f.order, r)
+	f.snap.Processes = append(f.snap.Processes, &r.Process)
+}
+
+func (f *Finder) noteDeath(r *record) {
 	if r.Dead && !r.counted {
 		r.counted = true
 		f.gone(r.ID.PID)
 	}
-	f.order = append(f.order, r)
-	f.snap.Processes = append(f.snap.Processes, &r.Process)
 }
 
 func (f *Finder) failed(pid int, err error) {
@@ -200,6 +203,7 @@ func (f *Finder) failed(pid int, err error) {
 // been read after them, and environments.
 func (f *Finder) readRest(ctx context.Context, from int) error {
 	f.queue = f.queue[:0]
+	f.readAncestors(from)
 	for _, r := range f.order[from:] {
 		parent := f.parentOf(r)
 		if r.Far && parent == nil && r.PPID != 0 && !r.Dead {
@@ -210,7 +214,7 @@ func (f *Finder) readRest(ctx context.Context, from int) error {
 				parent = f.parentOf(r)
 			}
 		}
-		if r.Born.IsZero() && parent != nil && parent.ID.PID != 1 && parent.ID.MayBeParentOf(r.ID) {
+		if r.Born.IsZero() && parent != nil && !parent.bare && parent.ID.PID != 1 && parent.ID.MayBeParentOf(r.ID) {
 			r.Born = parent.ID
 		}
 		if !f.t.Login && !r.Far && r.Known == 0 && !r.Dead && !r.Kernel && !r.Hidden && !r.unchanged() && !f.isSelf(r) {

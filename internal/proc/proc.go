@@ -93,6 +93,22 @@ func (fs *FS) name(pid int, file string) []byte {
 // read returns the contents of a process's small file, in the file buffer.
 func (fs *FS) read(pid int, file string) ([]byte, error) {
 	n, errno := fs.dir.ReadFile(fs.name(pid, file), fs.file)
+	return fs.whole(pid, file, n, errno)
+}
+
+// readAtOnce is read for what the kernel tells without waiting for anybody.
+// That is not so of cgroup, for which it takes the lock of all control groups,
+// nor of what needs the memory map of the process, nor of loadavg and stat of
+// the machine, over which lxcfs(1) mounts files of its own.
+func (fs *FS) readAtOnce(pid int, file string) ([]byte, error) {
+	if !fs.real {
+		return fs.read(pid, file)
+	}
+	n, errno := fs.dir.ReadAtOnce(fs.name(pid, file), fs.file)
+	return fs.whole(pid, file, n, errno)
+}
+
+func (fs *FS) whole(pid int, file string, n int, errno syscall.Errno) ([]byte, error) {
 	if errno != 0 {
 		return nil, wrap(pid, file, errno)
 	}
@@ -126,7 +142,7 @@ func malformed(pid int, file, what string) error {
 // process. session.NoAudit where it is unset, and where the kernel has no
 // audit, for which the file is missing.
 func (fs *FS) Audit(pid int) (uint32, error) {
-	data, err := fs.read(pid, "sessionid")
+	data, err := fs.readAtOnce(pid, "sessionid")
 	if err != nil {
 		if errors.Is(err, ErrGone) && fs.Exists(pid) {
 			return noAudit, nil
@@ -211,7 +227,7 @@ func (fs *FS) TracerPID(pid int) (int, error) {
 // line holds the name of the process with newlines escaped, so a name cannot
 // look like a line of its own.
 func (fs *FS) status(pid int, key string) ([]byte, error) {
-	data, err := fs.read(pid, "status")
+	data, err := fs.readAtOnce(pid, "status")
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (fs *FS) Stat(pid int) (Stat, error) {
 // ReadStat is Stat into a value that is used again: it allocates only if the
 // name of the process has changed.
 func (fs *FS) ReadStat(pid int, s *Stat) error {
-	data, err := fs.read(pid, "stat")
+	data, err := fs.readAtOnce(pid, "stat")
 	if err != nil {
 		return err
 	}

@@ -15,33 +15,6 @@ import (
 	"xexit/tests/machine"
 )
 
-// groupSizes are how many others there are where a login is ended through its
-// control group: the time must not grow with them.
-var groupSizes = []int{1000, 20000}
-
-// loginEnd has root end a login of a hundred obedient processes. The login is
-// a control group and logind's word for it; nobody else of logind's is there.
-func loginEnd(t *tools, rounds int) (rows []row, err error) {
-	tree, err := unified()
-	if err != nil {
-		return nil, err
-	}
-	for _, size := range groupSizes {
-		if why := noRoomFor(size); why != nil {
-			fmt.Fprintf(os.Stderr, "bench: not among %d: %v\n", size, why)
-			continue
-		}
-		more, err := inMachine(func(m *machine.Machine, rounds int) ([]row, error) {
-			return loginEndAmong(m, tree, size, rounds)
-		})(t, rounds)
-		if err != nil {
-			return nil, fmt.Errorf("among %d: %w", size, err)
-		}
-		rows = append(rows, more...)
-	}
-	return rows, nil
-}
-
 // unified is where the unified hierarchy of control groups is mounted.
 func unified() (string, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
@@ -56,8 +29,12 @@ func unified() (string, error) {
 	return "", errors.New("no unified control group hierarchy is mounted")
 }
 
-func loginEndAmong(m *machine.Machine, tree string, size, rounds int) ([]row, error) {
-	if err := surround(m, size); err != nil {
+// loginEndAmong has root end a login of a hundred obedient processes. The login
+// is a control group, an audit id and logind's word for it; nobody else of
+// logind's is there.
+func loginEndAmong(m *machine.Machine, size, rounds int) ([]row, error) {
+	tree, err := unified()
+	if err != nil {
 		return nil, err
 	}
 	what := fmt.Sprintf("login of 100 among %d, xexit end as root: ", size)
@@ -65,7 +42,7 @@ func loginEndAmong(m *machine.Machine, tree string, size, rounds int) ([]row, er
 	whole := row{what: what + "the whole command, verified", unit: "ms"}
 	for i := range rounds {
 		// Groups are the host's: the name must be nobody else's.
-		e, w, err := endLogin(m, tree, fmt.Sprintf("bench%dx%d", os.Getpid(), i))
+		e, w, err := endLogin(m, tree, fmt.Sprintf("bench%dx%dx%d", os.Getpid(), size, i))
 		if err != nil {
 			return nil, err
 		}
@@ -84,18 +61,25 @@ func endLogin(m *machine.Machine, tree, id string) (empty, whole time.Duration, 
 	}
 	// What is above it may be somebody else's too, and stays then.
 	defer func() { err = errors.Join(err, os.Remove(scope)); _ = os.Remove(slice) }()
-	login := fmt.Sprintf("UID=%d\nCLASS=user\nTYPE=tty\nSTATE=active\nSCOPE=session-%s.scope\n", uid, id)
-	ready := "/run/scenario/ready-" + id
-	if _, err := m.Root("sh", "-c", `mkdir -p /run/systemd/sessions && printf '%s' "$1" >"/run/systemd/sessions/$0"`, id, login); err != nil {
-		return 0, 0, err
-	}
+	ready, audit := "/run/scenario/ready-"+id, "/run/scenario/audit-"+id
 	if _, err := m.Spawn(machine.RootSocket, "", agent.Request{
-		Argv: []string{"sh", "-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, scope, crowdProgram, memberName, ready, strconv.Itoa(members - 1), strconv.Itoa(uid)},
-		Env:  machine.UserEnv("alice"), NewSession: true,
+		Argv: []string{
+			"sh", "-c", `echo "$2" >/proc/self/loginuid && cat /proc/self/sessionid >"$1" && echo $$ >"$0/cgroup.procs" && shift 2 && exec "$@"`,
+			scope, audit, strconv.Itoa(uid), crowdProgram, memberName, ready, strconv.Itoa(members - 1), strconv.Itoa(uid),
+		},
+		Env: machine.UserEnv("alice"), NewSession: true,
 	}); err != nil {
 		return 0, 0, err
 	}
 	if err := m.WaitFile(ready); err != nil {
+		return 0, 0, err
+	}
+	number, err := os.ReadFile(m.Path(audit))
+	if err != nil {
+		return 0, 0, err
+	}
+	login := fmt.Sprintf("UID=%d\nCLASS=user\nTYPE=tty\nSTATE=active\nSCOPE=session-%s.scope\nAUDIT=%s\n", uid, id, strings.TrimSpace(string(number)))
+	if _, err := m.Root("sh", "-c", `mkdir -p /run/systemd/sessions && printf '%s' "$1" >"/run/systemd/sessions/$0"`, id, login); err != nil {
 		return 0, 0, err
 	}
 	events, err := os.Open(filepath.Join(scope, "cgroup.events"))

@@ -17,9 +17,9 @@ import (
 	"xexit/tests/machine"
 )
 
-// crowdSizes are how many processes there are beside the session's hundred. A
-// tenth of them is the same user's.
-var crowdSizes = []int{1000, 5000, 20000, 100000}
+// crowdSizes are how many processes there are beside the session's hundred, if
+// no more are asked for (-largest). A tenth of them is the same user's.
+var crowdSizes = []int{1000, 5000, 20000}
 
 const (
 	crowdProgram = "/usr/libexec/xexit-test/crowd" // makes many processes
@@ -84,73 +84,50 @@ func verifiedIn(record string) (milliseconds float64, err error) {
 }
 
 // scan finds and ends a session's hundred obedient processes among more and
-// more others, by each of the contenders, and counts the system calls of the
-// two that can be compared by them.
+// more others, by each of the contenders, counts the system calls of the two
+// that can be compared by them, and has root end a login among the same others.
 func scan(t *tools, rounds int) (rows []row, err error) {
-	for _, size := range crowdSizes {
+	sizes := slices.DeleteFunc(slices.Clone(crowdSizes), func(size int) bool { return size > t.largest })
+	if t.largest > crowdSizes[len(crowdSizes)-1] {
+		sizes = append(sizes, t.largest)
+		restore, failed := numbersFor(t.largest)
+		if failed != nil {
+			return nil, failed
+		}
+		defer func() { err = errors.Join(err, restore()) }()
+	}
+	for _, size := range sizes {
 		if why := noRoomFor(size); why != nil {
 			fmt.Fprintf(os.Stderr, "bench: not among %d: %v\n", size, why)
 			continue
 		}
-		more, err := inMachine(func(m *machine.Machine, rounds int) ([]row, error) { return scanAmong(m, size, rounds) })(t, rounds)
+		more, err := inMachine(func(m *machine.Machine, rounds int) ([]row, error) {
+			if err := surround(m, size); err != nil {
+				return nil, err
+			}
+			rows, err := scanAmong(m, size, rounds)
+			if err != nil {
+				return nil, err
+			}
+			more, err := loginEndAmong(m, size, rounds)
+			return append(rows, more...), err
+		})(t, rounds)
 		if err != nil {
-			return nil, fmt.Errorf("among %d: %w", size, err)
+			return rows, fmt.Errorf("among %d: %w", size, err)
 		}
 		rows = append(rows, more...)
 	}
 	return rows, nil
 }
 
-// noRoomFor says why so many processes cannot be made here.
-func noRoomFor(size int) error {
-	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
-	if err != nil {
-		return err
-	}
-	numbers, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return err
-	}
-	if numbers < size+size/10+2000 {
-		return fmt.Errorf("there are no more than %d process numbers (kernel.pid_max)", numbers)
-	}
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return err
-	}
-	const each = 200 << 10
-	if free := info.Freeram * uint64(info.Unit); free < uint64(size)*each {
-		return fmt.Errorf("%d MB of memory are free, about %d are needed", free>>20, size*each>>20)
-	}
-	return nil
-}
-
-// surround makes a crowd of others in a machine, a tenth of them alice's.
-func surround(m *machine.Machine, size int) error {
-	// The rivals run no exit scripts.
-	if _, err := m.Root("sh", "-c", "rm -f /etc/Xexit.d/*"); err != nil {
-		return err
-	}
-	ready := "/run/scenario/crowd"
-	if _, err := m.Spawn(machine.RootSocket, "", agent.Request{
-		Argv: []string{
-			crowdProgram, "other", ready,
-			strconv.Itoa(size * 9 / 10), strconv.Itoa(machine.Users["bob"]), strconv.Itoa(size / 10), strconv.Itoa(machine.Users["alice"]),
-		},
-		Env: machine.UserEnv("alice"), NewSession: true,
-	}); err != nil {
-		return err
-	}
-	return m.WaitFile(ready)
-}
-
 func scanAmong(m *machine.Machine, size, rounds int) (rows []row, err error) {
-	if err := surround(m, size); err != nil {
-		return nil, err
-	}
 	whole, own := make([]row, len(contenders)), make([]row, len(contenders))
 	for i := range rounds {
-		for k, c := range contenders {
+		for k := range contenders {
+			if i%2 == 1 && k < 2 { // the two that are compared closely take turns
+				k = 1 - k
+			}
+			c := &contenders[k]
 			took, out, err := c.end(m, fmt.Sprintf("s%d-%d", k, i), nil)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
@@ -193,7 +170,8 @@ var compared = []string{
 
 // callsAmong counts the system calls of the first two contenders.
 func callsAmong(m *machine.Machine, among string) (rows []row, err error) {
-	for k, c := range contenders[:2] {
+	for k := range contenders[:2] {
+		c := &contenders[k]
 		file := fmt.Sprintf("/run/scenario/calls%d", k)
 		_, _, err := c.end(m, fmt.Sprintf("n%d", k), []string{"strace", "-u", "alice", "-f", "--seccomp-bpf", "-e", "trace=" + strings.Join(compared, ","), "-c", "-o", file})
 		if err != nil {

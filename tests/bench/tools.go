@@ -17,6 +17,7 @@ type tools struct {
 	many       string // watches any number of displays in one process
 	fakes      string // is any number of displays
 	rival      string // C and Xlib: the first xexit's design
+	largest    int    // crowd among which something is ended
 }
 
 // rivalProgram is the rival in a machine.

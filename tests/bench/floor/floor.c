@@ -35,7 +35,7 @@ struct known {
 };
 
 static struct known *known; /* by number */
-static int most, proc, queue;
+static int most, proc, queue, self;
 static int held[4096], holders[4096], holding, members, fresh;
 static char entries[32 << 10], text[32 << 10];
 static const char *wanted;
@@ -92,7 +92,7 @@ static void visit(int pid, uint64_t inode)
 {
 	struct stat st;
 	char path[32];
-	if (pid >= most || pid == getpid())
+	if (pid >= most || pid == self)
 		return;
 	struct known *k = &known[pid];
 	int denied = kill(pid, 0) != 0;
@@ -177,6 +177,7 @@ int main(int argc, char **argv)
 	wanted = argv[1];
 	proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	queue = epoll_create1(EPOLL_CLOEXEC);
+	self = getpid();
 	most = 1 << 22;
 	known = calloc(most, sizeof *known);
 	if (proc < 0 || queue < 0 || known == NULL)
