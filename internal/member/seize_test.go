@@ -1,6 +1,7 @@
 package member
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -60,5 +61,38 @@ func TestSeize(t *testing.T) {
 	f.SeizeBy(nil, nil)
 	if fullPass(t, f); len(seized) > 0 {
 		t.Errorf("still seizing: %v", seized)
+	}
+}
+
+// Where all of a Unix session very likely are members, whoever is seized there is
+// told with his process group; who was stopped with it and is none goes on. In a
+// session that others are in, too, there is no such group.
+func TestSeizePack(t *testing.T) {
+	fs := openProc(t)
+	foreign := []string{session.MarkerName + "=" + string(sessionB)}
+	tree := proctest.Start(t, proctest.Spec{Name: "reaper", UID: spawnUID(), Subreaper: true, Below: []proctest.Spec{
+		{Name: "loose"},
+		{Name: "leader", Setsid: true, Below: []proctest.Spec{{Name: "known"}, {Name: "new"}, {Name: "stranger", Env: foreign}}},
+	}}, proctest.Spec{Name: "outsider", UID: spawnUID()})
+	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
+	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
+	target.Bound.Subreaper = target.Entry.Subreaper
+	f := newFinder(t, fs, target)
+	fullPass(t, f)
+	for _, name := range []string{"new", "loose"} {
+		delete(f.records, tree.PID(name)) // as if born since
+	}
+	packs, released := map[int]int{}, []int{}
+	f.SeizeBy(func(ref *proc.Ref, pgid int) (one, group bool) {
+		packs[ref.ID().PID] = pgid
+		return true, pgid != 0
+	}, func(ref *proc.Ref) { released = append(released, ref.ID().PID) })
+	fullPass(t, f)
+	want := map[int]int{tree.PID("new"): tree.PID("leader"), tree.PID("loose"): 0}
+	if !maps.Equal(packs, want) {
+		t.Errorf("seized %v, must be %v", packs, want)
+	}
+	if !slices.Equal(released, []int{tree.PID("stranger")}) {
+		t.Errorf("released %v, must be the stranger %d", released, tree.PID("stranger"))
 	}
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
+	"xexit/internal/linux"
 	"xexit/internal/proc"
 )
 
@@ -127,5 +131,69 @@ func TestSeizedWhenCutShort(t *testing.T) {
 		if stat, err := readStat(pid); err == nil && stat.state == "T" {
 			t.Errorf("%+v is left stopped", stat)
 		}
+	}
+}
+
+// A process group is stopped through one of it that was seized and has stopped;
+// through another one when that is dead; and goes on when the end is cut short.
+func TestSeizeGroup(t *testing.T) {
+	fs, err := proc.New("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = fs.Close() })
+	cmd := exec.Command("/bin/sh", "-c", "sleep 1000 & echo $!; sleep 1000 & echo $!; sleep 1000 & echo $!; exec sleep 1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pids := make([]int, 3)
+	if _, err := fmt.Fscan(out, &pids[0], &pids[1], &pids[2]); err != nil {
+		t.Fatal(err)
+	}
+	var refs []*proc.Ref
+	for _, pid := range append(pids, cmd.Process.Pid) {
+		ref, err := fs.Open(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = ref.Signal(syscall.SIGKILL), ref.Close() })
+		refs = append(refs, ref)
+	}
+	t.Cleanup(func() { _ = refs[3].Signal(syscall.SIGKILL); _ = cmd.Wait() })
+	pgid := cmd.Process.Pid
+	r := &run{fs: fs, bound: anyone, looks: 1, groups: map[int]pinned{}, seized: map[*proc.Ref]bool{}, known: map[*proc.Ref]*process{}}
+	await := func(what string, is func() bool) {
+		t.Helper()
+		for ctx := hangGuard(t); !is(); {
+			if ctx.Err() != nil {
+				t.Fatal(what)
+			}
+			_ = linux.Poll(nil, time.Millisecond) // there is no event for it
+		}
+	}
+	state := func(pid int) string { s, _ := readStat(pid); return s.state }
+
+	await("the group was not stopped", func() bool { _, group := r.seize(refs[0], pgid); return group })
+	await("not all of it have stopped", func() bool { return state(pids[1]) == "T" && state(pids[2]) == "T" })
+	if one, group := r.seize(refs[1], 0); !one || group {
+		t.Errorf("without a group: %v, %v", one, group)
+	}
+	r.thaw()
+	await("the group does not go on", func() bool { return state(pids[1]) == "S" && state(pids[2]) == "S" })
+
+	r.looks = 2
+	if err := refs[0].Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await("it does not die", func() bool { return state(pids[0]) == "Z" || state(pids[0]) == "" })
+	await("it was not stopped again", func() bool { _, group := r.seize(refs[1], pgid); return group })
+	await("not all of it have stopped again", func() bool { return state(pids[2]) == "T" })
+	if r.groups[pgid].pin != refs[1] {
+		t.Error("a dead one pins it")
 	}
 }
