@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"xexit/internal/ipc"
 	"xexit/internal/linux"
 	"xexit/internal/login"
 	"xexit/internal/member"
@@ -83,6 +85,29 @@ func TestTakenOn(t *testing.T) {
 			t.Errorf("login %s was taken on", id)
 		}
 	}
+}
+
+// TestExaminedAgain: what is in the way is looked at anew with a reload.
+func TestExaminedAgain(t *testing.T) {
+	b := newBench(t)
+	stack := filepath.Join(b.o.Root, "etc/pam.d/desk")
+	write := func(text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(stack), 0o755), os.WriteFile(stack, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("session optional pam_systemd.so\n")
+	d := b.run()
+	said := func() bool {
+		return slices.ContainsFunc(handler{d}.Status().Conflicts, func(c ipc.Conflict) bool { return strings.Contains(c.Text, "desk") })
+	}
+	b.until("it is said", said)
+	write("session required pam_loginuid.so\nsession optional pam_systemd.so\n")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it is said no more", func() bool { return !said() })
 }
 
 // TestResume: every end that an earlier daemon has left happens, under the same

@@ -44,9 +44,22 @@ func (h *health) state(name string) ipc.State {
 	return ipc.State{Name: name, Alive: true, Text: "since " + h.since.Format(time.RFC3339)}
 }
 
-// examine finds out what on this host is in the daemon's way, says so once, and
-// keeps it for those who ask. It asks the bus, and so may take its time.
-func (d *Daemon) examine(ctx context.Context, keeps int) {
+// examine finds out what on this host is in the daemon's way, at its start and
+// whenever the configuration is new.
+func (d *Daemon) examine(ctx context.Context) {
+	for {
+		select {
+		case keeps := <-d.recheck:
+			d.examineOnce(ctx, keeps)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// examineOnce says what is in the way, and keeps it for those who ask. It asks
+// the bus, and so may take its time.
+func (d *Daemon) examineOnce(ctx context.Context, keeps int) {
 	limited, cancel := context.WithTimeout(ctx, examinePatience)
 	defer cancel()
 	host := conflict.Host{Root: d.o.Root, Proc: d.o.Proc, Keeps: keeps}
