@@ -87,6 +87,47 @@ func TestTakenOn(t *testing.T) {
 	}
 }
 
+// TestDoubtful: a login from elsewhere that logind takes for a background job
+// is left alone, which is said of it for as long as it is there; a job that is
+// nobody's from elsewhere is nothing to speak of.
+func TestDoubtful(t *testing.T) {
+	b := newBench(t)
+	d := b.run()
+	const key = "login.background"
+	text := func() string {
+		for _, c := range (handler{d}).Status().Conflicts {
+			if c.Key == key {
+				return c.Text
+			}
+		}
+		return ""
+	}
+	job := b.login("1", "alice", 0)
+	job.Class, job.Type, job.Service, job.State = "background", "unspecified", "crond", "closing"
+	from := b.login("2", "alice", 0)
+	from.Class, from.Type, from.Service, from.State, from.Remote = "background", "unspecified", "xdm", "closing", true
+	b.source.set("1", job)
+	b.source.set("2", from)
+	b.until("it is said", func() bool { return text() != "" })
+	if got := text(); !strings.Contains(got, "2 of alice (xdm)") || strings.Contains(got, "crond") {
+		t.Errorf("%q", got)
+	}
+	if !b.logged("pam_systemd.so class=user type=x11") {
+		t.Error("the log has no remedy")
+	}
+	list, err := handler{d}.Logins(ordinary(), false)
+	if err != nil || len(list) != 1 || list[0].Fate != ipc.FateLeave || !strings.Contains(list[0].Why, "background") {
+		t.Errorf("%+v, %v", list, err)
+	}
+	b.source.set("2", nil)
+	b.until("it is said no more", func() bool { return text() == "" })
+	for _, id := range []string{"1", "2"} {
+		if b.phase(id) != "" || len(b.asked(id)) > 0 {
+			t.Errorf("login %s was taken on", id)
+		}
+	}
+}
+
 // TestExaminedAgain: what is in the way is looked at anew with a reload.
 func TestExaminedAgain(t *testing.T) {
 	b := newBench(t)

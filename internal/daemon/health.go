@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,10 +67,29 @@ func (d *Daemon) examineOnce(ctx context.Context, keeps int) {
 	found := conflict.Find(limited, host)
 	list := make([]ipc.Conflict, 0, len(found))
 	for _, f := range found {
-		list = append(list, ipc.Conflict{Key: f.Key, Text: f.Text, Means: f.Means, Do: f.Do, Problem: f.Level == doctor.Problem})
+		list = append(list, told(f))
 		d.o.Log.Warn("in the way", "what", f.Text, "means", f.Means, "do", f.Do)
 	}
 	d.do(func() { d.conflicts = list })
+}
+
+func told(f doctor.Finding) ipc.Conflict {
+	return ipc.Conflict{Key: f.Key, Text: f.Text, Means: f.Means, Do: f.Do, Problem: f.Level == doctor.Problem}
+}
+
+// doubts tells of live logins that may be a person's and are not taken on.
+func (d *Daemon) doubts() []ipc.Conflict {
+	var names []string
+	for _, l := range d.left {
+		if l.IsDoubtful() {
+			names = append(names, conflict.Words(&l))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return []ipc.Conflict{told(conflict.Doubtful(names))}
 }
 
 const examinePatience = 30 * time.Second
