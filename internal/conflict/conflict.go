@@ -139,6 +139,17 @@ func (f Facts) audit(add adder) {
 	}
 }
 
+// Doubtful is what there is to say of live logins, in words, that logind takes
+// for background jobs although somebody came from elsewhere (member.Login's
+// IsDoubtful). Which logins are taken on is logind's word, so they are not.
+func Doubtful(logins []string) doctor.Finding {
+	return doctor.Finding{
+		Key: "login.background", Level: doctor.Note, Text: "logind takes logins from elsewhere for background jobs: " + words(logins),
+		Means: "they are not ended; those on a display (xdm with XDMCP) should be",
+		Do:    "for a display manager, in its file in /etc/pam.d, before the line that has pam_systemd, or includes it: session optional pam_systemd.so class=user type=x11",
+	}
+}
+
 // maxWords is how many are named; the rest is counted.
 const maxWords = 6
 

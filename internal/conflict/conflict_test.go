@@ -56,6 +56,14 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestDoubtful(t *testing.T) {
+	t.Parallel()
+	f := Doubtful([]string{"32 of bob (xdm)"})
+	if f.Level != doctor.Note || f.Means == "" || !strings.Contains(f.Text, "32 of bob (xdm)") || !strings.Contains(f.Do, "/etc/pam.d") {
+		t.Errorf("%+v", f)
+	}
+}
+
 func files(pairs ...string) fs.FS {
 	root := fstest.MapFS{}
 	for i := 0; i < len(pairs); i += 2 {

@@ -91,6 +91,9 @@ func oldControllers(mountinfo string) bool {
 	return false
 }
 
+// Words are a login in words.
+func Words(l *member.Login) string { return fmt.Sprintf("%s of %s (%s)", l.ID, l.User, l.Service) }
+
 // logins looks at the audit ids of those who are logged in.
 func (h Host) logins(f *Facts) {
 	processes, err := proc.New(h.Proc)
@@ -117,7 +120,7 @@ func (h Host) logins(f *Facts) {
 			continue // dead, or not where it will be
 		}
 		audit, err := processes.Audit(l.Leader)
-		name := fmt.Sprintf("%s of %s (%s)", l.ID, l.User, l.Service)
+		name := Words(&l)
 		switch {
 		case err != nil:
 		case audit == session.NoAudit:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xexit/internal/config"
+	"xexit/internal/conflict"
 	"xexit/internal/history"
 	"xexit/internal/ipc"
 	"xexit/internal/linux"
@@ -221,7 +222,11 @@ func (d *Daemon) see(l *member.Login) {
 		return
 	}
 	if !wanted {
-		if l.IsUser() {
+		if _, known := d.left[l.ID]; !known && l.IsDoubtful() {
+			f := conflict.Doubtful([]string{conflict.Words(l)})
+			d.o.Log.Warn("in the way", "what", f.Text, "means", f.Means, "do", f.Do)
+		}
+		if l.IsUser() || l.IsDoubtful() {
 			d.left[l.ID] = *l
 		}
 		d.tell(l.ID, login.Fact{Kind: login.Unwanted})

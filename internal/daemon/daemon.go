@@ -87,6 +87,7 @@ type Daemon struct {
 	calls    chan func()   // of others, to be done by the main goroutine
 	over     chan struct{} // closed when nobody hears any of them any more
 	health   health        // of the source; has a lock of its own
+	recheck  chan int      // has room for one: the host is to be examined, with so many keep rules
 
 	// What is for those who ask only.
 	since     time.Time
@@ -132,10 +133,10 @@ func (d *Daemon) run(ctx context.Context) error {
 	defer cancel()
 	d.resume()
 	var others sync.WaitGroup
-	keeps := len(d.config.Keep)
+	d.recheck <- len(d.config.Keep)
 	others.Go(func() { d.watch(ctx) })
 	others.Go(func() { d.serve(ctx) })
-	others.Go(func() { d.examine(ctx, keeps) })
+	others.Go(func() { d.examine(ctx) })
 	if d.o.Displays != nil {
 		others.Go(func() { d.runDisplays(ctx) })
 	}
@@ -160,7 +161,7 @@ func open(o Options) (*Daemon, error) {
 		o: o, config: c, boot: boot,
 		book: make(map[string]*entry), dirty: newDirty(), ends: make(chan endEvent), calls: make(chan func()), over: make(chan struct{}),
 		since: time.Now(), left: make(map[string]member.Login), counts: make(map[string]int64),
-		notify: newNotifier(o.Log), lookouts: newLookouts(o.Self, o.Log),
+		notify: newNotifier(o.Log), lookouts: newLookouts(o.Self, o.Log), recheck: make(chan int, 1),
 	}
 	if d.procs, err = proc.New(o.Proc); err != nil {
 		return nil, err
@@ -276,6 +277,11 @@ func (d *Daemon) reload() {
 		return
 	}
 	d.config = c
+	select {
+	case <-d.recheck: // it has not been looked at yet
+	default:
+	}
+	d.recheck <- len(c.Keep)
 	d.o.Log.Info("configuration reloaded", "files", strings.Join(c.Sources, " "))
 	for id := range d.book {
 		d.tell(id, login.Fact{Kind: login.Reloaded})

@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"xexit/internal/ipc"
 	"xexit/internal/linux"
 	"xexit/internal/login"
 	"xexit/internal/member"
@@ -83,6 +85,70 @@ func TestTakenOn(t *testing.T) {
 			t.Errorf("login %s was taken on", id)
 		}
 	}
+}
+
+// TestDoubtful: a login from elsewhere that logind takes for a background job
+// is left alone, which is said of it for as long as it is there; a job that is
+// nobody's from elsewhere is nothing to speak of.
+func TestDoubtful(t *testing.T) {
+	b := newBench(t)
+	d := b.run()
+	const key = "login.background"
+	text := func() string {
+		for _, c := range (handler{d}).Status().Conflicts {
+			if c.Key == key {
+				return c.Text
+			}
+		}
+		return ""
+	}
+	job := b.login("1", "alice", 0)
+	job.Class, job.Type, job.Service, job.State = "background", "unspecified", "crond", "closing"
+	from := b.login("2", "alice", 0)
+	from.Class, from.Type, from.Service, from.State, from.Remote = "background", "unspecified", "xdm", "closing", true
+	b.source.set("1", job)
+	b.source.set("2", from)
+	b.until("it is said", func() bool { return text() != "" })
+	if got := text(); !strings.Contains(got, "2 of alice (xdm)") || strings.Contains(got, "crond") {
+		t.Errorf("%q", got)
+	}
+	if !b.logged("pam_systemd.so class=user type=x11") {
+		t.Error("the log has no remedy")
+	}
+	list, err := handler{d}.Logins(t.Context(), ipc.LoginQuery{UID: ordinary()})
+	if err != nil || len(list) != 1 || list[0].Fate != ipc.FateLeave || !strings.Contains(list[0].Why, "background") {
+		t.Errorf("%+v, %v", list, err)
+	}
+	b.source.set("2", nil)
+	b.until("it is said no more", func() bool { return text() == "" })
+	for _, id := range []string{"1", "2"} {
+		if b.phase(id) != "" || len(b.asked(id)) > 0 {
+			t.Errorf("login %s was taken on", id)
+		}
+	}
+}
+
+// TestExaminedAgain: what is in the way is looked at anew with a reload.
+func TestExaminedAgain(t *testing.T) {
+	b := newBench(t)
+	stack := filepath.Join(b.o.Root, "etc/pam.d/desk")
+	write := func(text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(stack), 0o755), os.WriteFile(stack, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("session optional pam_systemd.so\n")
+	d := b.run()
+	said := func() bool {
+		return slices.ContainsFunc(handler{d}.Status().Conflicts, func(c ipc.Conflict) bool { return strings.Contains(c.Text, "desk") })
+	}
+	b.until("it is said", said)
+	write("session required pam_loginuid.so\nsession optional pam_systemd.so\n")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it is said no more", func() bool { return !said() })
 }
 
 // TestResume: every end that an earlier daemon has left happens, under the same

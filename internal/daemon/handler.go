@@ -65,6 +65,9 @@ func (d *Daemon) describe(uid uint32, all bool) (list []ipc.Login) {
 			Client: l.RemoteHost, State: l.State, Cgroup: l.Cgroup, Leader: l.Leader, Fate: ipc.FateLeave,
 			Why: "not of a type that [daemon] types names",
 		}
+		if l.IsDoubtful() {
+			shown.Why = "logind takes it for a background job"
+		}
 		shown.Session, _ = login.SessionID(d.boot, id, l.UID)
 		list = append(list, shown)
 	}
@@ -206,7 +209,7 @@ func (d *Daemon) status() ipc.Status {
 		Version: d.o.Version, PID: os.Getpid(), Since: d.since, Types: slices.Clone(d.config.Daemon.Types),
 		AuditOnly: d.config.Daemon.AuditOnly, Sources: []ipc.State{d.health.state(d.o.SourceName)},
 		Worker:    d.worker.state("display worker"),
-		Conflicts: slices.Clone(d.conflicts), Counters: map[string]int64{
+		Conflicts: append(slices.Clone(d.conflicts), d.doubts()...), Counters: map[string]int64{
 			"logins": int64(len(d.book)), "logins left alone": int64(len(d.left)), "ends under way": int64(d.running()),
 		},
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,19 +45,51 @@ func (h *health) state(name string) ipc.State {
 	return ipc.State{Name: name, Alive: true, Text: "since " + h.since.Format(time.RFC3339)}
 }
 
-// examine finds out what on this host is in the daemon's way, says so once, and
-// keeps it for those who ask. It asks the bus, and so may take its time.
-func (d *Daemon) examine(ctx context.Context, keeps int) {
+// examine finds out what on this host is in the daemon's way, at its start and
+// whenever the configuration is new.
+func (d *Daemon) examine(ctx context.Context) {
+	for {
+		select {
+		case keeps := <-d.recheck:
+			d.examineOnce(ctx, keeps)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// examineOnce says what is in the way, and keeps it for those who ask. It asks
+// the bus, and so may take its time.
+func (d *Daemon) examineOnce(ctx context.Context, keeps int) {
 	limited, cancel := context.WithTimeout(ctx, examinePatience)
 	defer cancel()
 	host := conflict.Host{Root: d.o.Root, Proc: d.o.Proc, Keeps: keeps}
 	found := conflict.Find(limited, host)
 	list := make([]ipc.Conflict, 0, len(found))
 	for _, f := range found {
-		list = append(list, ipc.Conflict{Key: f.Key, Text: f.Text, Means: f.Means, Do: f.Do, Problem: f.Level == doctor.Problem})
+		list = append(list, told(f))
 		d.o.Log.Warn("in the way", "what", f.Text, "means", f.Means, "do", f.Do)
 	}
 	d.do(func() { d.conflicts = list })
+}
+
+func told(f doctor.Finding) ipc.Conflict {
+	return ipc.Conflict{Key: f.Key, Text: f.Text, Means: f.Means, Do: f.Do, Problem: f.Level == doctor.Problem}
+}
+
+// doubts tells of live logins that may be a person's and are not taken on.
+func (d *Daemon) doubts() []ipc.Conflict {
+	var names []string
+	for _, l := range d.left {
+		if l.IsDoubtful() {
+			names = append(names, conflict.Words(&l))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return []ipc.Conflict{told(conflict.Doubtful(names))}
 }
 
 const examinePatience = 30 * time.Second

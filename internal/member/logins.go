@@ -71,6 +71,12 @@ type Login struct {
 // or a batch job.
 func (l *Login) IsUser() bool { return strings.HasPrefix(l.Class, "user") }
 
+// IsDoubtful reports a login that logind takes for a background job although
+// somebody comes from elsewhere: it has no word of a terminal or a display (as
+// pam_systemd(8) has none from xdm, for displays by XDMCP). Perhaps a person's,
+// perhaps a file transfer.
+func (l *Login) IsDoubtful() bool { return strings.HasPrefix(l.Class, "background") && l.Remote }
+
 // Logins is what is known of one user.
 type Logins struct {
 	Known   bool // there is a logind

@@ -29,6 +29,8 @@ type Outcome struct {
 	Empty bool          // it got empty in time
 	Fates map[string]Fate
 	Hurt  []string // of those beside
+	// Reason is the daemon's, as it is on record.
+	Reason string
 }
 
 // patience is how long one waits for the end to be over.
@@ -93,6 +95,11 @@ func (h *Host) Run(kind Kind, end End, user string, what []Leftover, beside *Sta
 		return out, err
 	}
 	defer watch.close()
+	if kind.own && h.ender == Daemon {
+		if err := h.watched(l); err != nil {
+			return out, err
+		}
+	}
 	begin := time.Now()
 	if h.ender == Terminate {
 		err = h.root("loginctl terminate-session " + l.ID)
@@ -103,7 +110,7 @@ func (h *Host) Run(kind Kind, end End, user string, what []Leftover, beside *Sta
 		return out, fmt.Errorf("%s: %w", end, err)
 	}
 	out.Took, out.Empty = watch.wait(begin, h.ender.patience())
-	if err := h.over(l); err != nil {
+	if out.Reason, err = h.over(l); err != nil {
 		return out, err
 	}
 	out.Fates = map[string]Fate{}
@@ -114,13 +121,14 @@ func (h *Host) Run(kind Kind, end End, user string, what []Leftover, beside *Sta
 	return out, nil
 }
 
-// over returns when the Ender has no more to do for a login.
-func (h *Host) over(l *Login) error {
+// over returns when the Ender has no more to do for a login, with the reason
+// that the daemon had.
+func (h *Host) over(l *Login) (reason string, err error) {
 	if h.ender != Daemon {
-		return nil
+		return "", nil
 	}
-	_, err := h.recorded(l.ID)
-	return err
+	done, err := h.recorded(l.ID)
+	return done.Reason, err
 }
 
 // fate is what has become of a leftover. Who is to go is waited for: what is
@@ -255,6 +263,9 @@ func (c *Cell) wrong(what []Leftover) (list []string) {
 		if got := c.Fates[l.Name]; got != want {
 			list = append(list, fmt.Sprintf("%s: %s, must be: %s", l.Name, got, want))
 		}
+	}
+	if want := kindOf(c.Kind).noticed[c.End]; want != "" && c.Reason != want {
+		list = append(list, fmt.Sprintf("the reason on record is %q, must be %q", c.Reason, want))
 	}
 	if len(c.Hurt) > 0 {
 		list = append(list, "hurt: "+strings.Join(c.Hurt, ", "))

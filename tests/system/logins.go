@@ -33,7 +33,14 @@ type Kind struct {
 	Ends []End
 	// server is what the X server in the login calls itself; "": there is none.
 	server string
-	open   func(h *Host, name, user string) (*Login, error)
+	// own: its display is the login's own, so that its loss ends the login.
+	own bool
+	// halved: `make test` has half of its cells, see due.
+	halved bool
+	// noticed are the reasons that must be on record, of ends that nobody
+	// notices but the daemon.
+	noticed map[End]string
+	open    func(h *Host, name, user string) (*Login, error)
 }
 
 // End is a way in which a login ends.
@@ -52,8 +59,13 @@ func Kinds() []Kind {
 	return []Kind{
 		{Name: "ssh", Ends: []End{Logout, LeaderKilled, LinkCut}, open: (*Host).ssh},
 		{Name: "login on a terminal", Ends: []End{Logout, LeaderKilled, LinkCut}, open: (*Host).terminal},
-		{Name: "Xvnc", Ends: []End{Logout, LeaderKilled, ServerKilled}, server: "Xtigervnc", open: (*Host).vnc},
+		{Name: "Xvnc", Ends: []End{Logout, LeaderKilled, ServerKilled}, server: "Xtigervnc", own: true, open: (*Host).vnc},
 		{Name: "ssh -X", Ends: []End{Logout, LeaderKilled, LinkCut}, open: (*Host).forwarded},
+		{Name: "xrdp", Ends: []End{Logout, LeaderKilled, ServerKilled}, server: "Xvnc", own: true, halved: true, open: (*Host).xrdp},
+		{
+			Name: "XDMCP", Ends: []End{Logout, LeaderKilled, LinkCut, ServerKilled}, own: true, halved: true, open: (*Host).xdmcp,
+			noticed: map[End]string{LinkCut: "link-lost", ServerKilled: "server-gone"},
+		},
 	}
 }
 

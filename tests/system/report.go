@@ -65,7 +65,8 @@ xexit has a grace of ` + Grace + `; the rivals are logind with KillUserProcesses
 
 Medians. The event is the logout, the death of the leader or of the X server, or
 the cut; of a cut link most of the time is sshd's (ClientAliveInterval 4,
-ClientAliveCountMax 2 here). 'never': not within 100 s.
+ClientAliveCountMax 2 here), or for XDMCP the daemon's (15 s without a sign of
+the X server). 'never': not within 100 s.
 `
 }
 
