@@ -20,7 +20,7 @@ func leaveLogin(procRoot string, procs *proc.FS) error {
 	if err != nil || !member.IsLoginCgroup(group) {
 		return err
 	}
-	tree, err := cgroup.Mounted(filepath.Join(procRoot, "self/mountinfo"))
+	tree, err := cgroup.Mounted(procRoot)
 	if err == nil {
 		err = tree.EnterRoot()
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"syscall"
 	"time"
 
@@ -22,7 +21,7 @@ const hookGroups = "/xexit/hook-"
 // inGroups runs hooks in control groups of their own, as root if as is nil. Where
 // the host has no control groups they are children of ours.
 func (r *run) inGroups(ctx context.Context, specs []hook.Spec, env []string, as *syscall.Credential, o hook.Options) error {
-	tree, err := cgroup.Mounted(path.Join(r.host.Proc, "self/mountinfo"))
+	tree, err := cgroup.Mounted(r.host.Proc)
 	if err != nil && !errors.Is(err, cgroup.ErrNoHierarchy) {
 		return fmt.Errorf("hooks are not run: %w", err)
 	}

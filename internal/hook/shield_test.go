@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,9 +47,35 @@ func killers(t *testing.T) map[string]string {
 	}
 	if runtime.GOARCH == "amd64" {
 		hooks["x32"] = script(t, self+" "+verbKill+" x32 -1; echo status $?\n")
-		hooks["i386"] = script(t, write(t, filepath.Join(hookDir(t), "kill386"), kill386(), 0o755)+"; echo status $?\n")
+		program := write(t, filepath.Join(hookDir(t), "kill386"), kill386(), 0o755)
+		if runs386(t, program) {
+			hooks["i386"] = script(t, program+"; echo status $?\n")
+		}
 	}
 	return hooks
+}
+
+// runs386 reports whether the kernel executes programs of 32 bits. Where it says
+// that it does not (ENOEXEC) there is no such killer.
+func runs386(t *testing.T, program string) bool {
+	t.Helper()
+	// It would kill whom it may: alone in namespaces of its own that is nobody.
+	c := exec.Command(program)
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	err := c.Run()
+	var status *exec.ExitError
+	if err == nil || errors.As(err, &status) {
+		return true
+	}
+	if !errors.Is(err, syscall.ENOEXEC) {
+		t.Fatal(err)
+	}
+	t.Log("this kernel executes no program of 32 bits")
+	return false
 }
 
 // kill386 is a program of 32 bits: kill(-1, SIGKILL), then exit with the errno.

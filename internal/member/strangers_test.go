@@ -94,10 +94,10 @@ func TestOtherLoginsAreNotReadWhole(t *testing.T) {
 	target := Target{
 		Entry: entryA(t, openProc(t)), Login: true, Bound: Bound{UID: loginOwner},
 		InScope: func() ([]int, error) { return []int{20, 40, 50}, nil },
-		Exempt:  NewExempt([]string{"ssh-master"}, func(string) (File, bool) { return File{exe.Dev, exe.Ino}, true }),
+		Exempt:  NewExempt([]string{"mosh"}, func(string) (File, bool) { return File{exe.Dev, exe.Ino}, true }),
 	}
 	target.Entry.Audit, target.Entry.Scope, target.Entry.OwnsLogin, target.Entry.Start = hers, hersScope, true, 1
-	const exempt = "exempt: ssh-master"
+	const exempt = "exempt: mosh"
 	f := newFinder(t, fs, target)
 	for look := range 2 {
 		pass, err := f.All(t.Context())
