@@ -57,11 +57,17 @@ func (f *Finder) beginHunt() {
 		h.groups[f.records[id.PID].Cgroup] = true
 	}
 	for _, r := range f.records {
-		if r.Far || r.Kernel || r.Denied {
+		if r.Far || r.Kernel || r.Denied || r.Dead {
 			continue
 		}
-		others, met := h.unixes[r.SID]
-		h.unixes[r.SID] = (r.Known != 0 || f.belowReaper(r)) && (others || !met)
+		if ours, met := h.unixes[r.SID]; !met || ours {
+			switch f.placed(r) {
+			case placedOurs:
+				h.unixes[r.SID] = true
+			case placedElsewhere:
+				h.unixes[r.SID] = false
+			}
+		}
 		if r.Known != 0 {
 			h.groups[r.Cgroup] = true
 		}
@@ -69,21 +75,40 @@ func (f *Finder) beginHunt() {
 	h.hosts = f.class.t != nil && f.class.hostsOther()
 }
 
-// belowReaper reports whether a process of the pass before descends from the
-// session's subreaper, whose environment may not have been readable then: what
-// forks all the time has no time for that.
-func (f *Finder) belowReaper(r *record) bool {
+// placement is where in the tree a process of the pass before is.
+type placement int
+
+const (
+	placedNowhere placement = iota // it has died
+	placedOurs
+	placedElsewhere
+)
+
+// placed tells members, and those that descend from the session's subreaper and
+// may be members: what forks all the time has no time for having its environment
+// read. Of such ones many have lost the parent with whom they were read.
+func (f *Finder) placed(r *record) placement {
+	if r.Known != 0 {
+		return placedOurs
+	}
 	for range maxDepth {
 		parent := f.records[r.PPID]
+		if parent == nil {
+			now, err := f.fs.Stat(r.ID.PID)
+			if err != nil || now.ID() != r.ID || now.Dead() {
+				return placedNowhere
+			}
+			parent = f.records[now.PPID]
+		}
 		switch {
 		case f.hunt.reaper == 0 || parent == nil || !parent.ID.MayBeParentOf(r.ID):
-			return false
+			return placedElsewhere
 		case parent.ID.PID == f.hunt.reaper:
-			return true
+			return placedOurs
 		}
 		r = parent
 	}
-	return false
+	return placedElsewhere
 }
 
 // pursue seizes a process that was just read, if it very likely is a member.

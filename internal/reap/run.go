@@ -45,8 +45,10 @@ type run struct {
 	known  map[*proc.Ref]*process
 	seized map[*proc.Ref]bool // during a look: stopped, and not known yet
 	groups map[int]pinned     // process groups that were stopped as one
-	order  []*process         // as found; the index is the key in watch
-	dying  []int              // reused by collect
+	// patience is what is left of groupPatience in a look.
+	patience time.Duration
+	order    []*process // as found; the index is the key in watch
+	dying    []int      // reused by collect
 	// Who is alive and ours to end, and how many of these may not be signalled.
 	living, barred int
 
@@ -184,6 +186,7 @@ func (r *run) lookBy(pass func(context.Context) (Look, bool, error)) (fresh []*p
 	}
 	r.tell(Event{Kind: KindLook, Alive: r.alive()})
 	r.looks++
+	r.patience = groupPatience
 	empty := r.mortal() == 0
 	begin := time.Now()
 	var found Look

@@ -3,7 +3,9 @@ package reap
 import (
 	"errors"
 	"syscall"
+	"time"
 
+	"xexit/internal/linux"
 	"xexit/internal/proc"
 )
 
@@ -40,24 +42,37 @@ func (r *run) seize(ref *proc.Ref, pgid int) (one, group bool) {
 	return true, pgid != 0 && r.stopGroup(ref, pgid)
 }
 
-// stopGroup stops a process group through one of it that has stopped already:
-// an earlier one that was seized, since that takes a while. A group that breeds
-// has many that are seized.
+// groupPatience bounds in each look the wait for processes that were sent STOP to
+// stop: one of 300 that compute has the processor again after half a second.
+const groupPatience = time.Second
+
+// stopGroup stops a process group through one of it that has stopped: the first
+// that was seized, or if that has died ref. Nothing tells when it has, but its
+// death.
 func (r *run) stopGroup(ref *proc.Ref, pgid int) bool {
 	g := r.groups[pgid]
 	if g.pin == nil {
 		g.pin = ref
 	}
-	if g.stopped != r.looks {
-		switch err := r.fs.SignalGroup(g.pin, pgid, syscall.SIGSTOP); {
-		case err == nil:
+	begin := time.Now()
+	for g.stopped != r.looks {
+		err := r.fs.SignalGroup(g.pin, pgid, syscall.SIGSTOP)
+		if err == nil {
 			g.stopped = r.looks
 			r.tell(Event{Kind: KindGroup, ID: g.pin.ID(), Signal: "STOP"})
-		case !errors.Is(err, proc.ErrUnpinned):
-			g.pin = ref
+			break
 		}
-		r.groups[pgid] = g
+		if !errors.Is(err, proc.ErrUnpinned) {
+			if g.pin == ref {
+				break
+			}
+			g.pin = ref
+		} else if r.patience-time.Since(begin) <= 0 || r.ctx.Err() != nil || linux.Poll([]linux.PollFD{{FD: g.pin.FD()}}, time.Millisecond) != nil {
+			break
+		}
 	}
+	r.patience -= time.Since(begin)
+	r.groups[pgid] = g
 	return g.stopped == r.looks
 }
 

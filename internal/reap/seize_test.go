@@ -166,7 +166,7 @@ func TestSeizeGroup(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = refs[3].Signal(syscall.SIGKILL); _ = cmd.Wait() })
 	pgid := cmd.Process.Pid
-	r := &run{fs: fs, bound: anyone, looks: 1, groups: map[int]pinned{}, seized: map[*proc.Ref]bool{}, known: map[*proc.Ref]*process{}}
+	r := &run{fs: fs, bound: anyone, looks: 1, ctx: hangGuard(t), groups: map[int]pinned{}, seized: map[*proc.Ref]bool{}, known: map[*proc.Ref]*process{}}
 	await := func(what string, is func() bool) {
 		t.Helper()
 		for ctx := hangGuard(t); !is(); {
