@@ -42,7 +42,13 @@ func Bombers() []Ender {
 		{
 			Name: floorName, What: "echo 1 >cgroup.kill", Position: Nowhere, Patience: 10 * time.Second,
 			End: func(t *trial) (int, string, error) {
-				return 0, "", os.WriteFile(t.a.inside(t.a.scope(t.id))+"/cgroup.kill", []byte("1"), 0)
+				<-time.After(bombGrace) // the bomb is as far gone then as for xexit
+				t.began = time.Now()
+				err := os.WriteFile(t.a.inside(t.a.scope(t.id))+"/cgroup.kill", []byte("1"), 0)
+				if err == nil {
+					t.died, err = t.a.deserted(t.a.scope(t.id))
+				}
+				return 0, "", err
 			},
 		},
 		{
@@ -231,6 +237,9 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 	case <-limit.C:
 	}
 	close(done)
+	if !t.died.IsZero() {
+		took = t.died.Sub(t.began)
+	}
 	pids := t.alive()
 	left := len(pids)
 	defer func() { err = errors.Join(err, a.clear(t, left > 0 || e.Position != Below)) }()
@@ -283,6 +292,33 @@ func (a *bombArena) open(t *trial, e Ender) (err error) {
 	}
 	t.marker = a.m.Getenv(t.in, "XEXIT_SESSION")
 	return t.still()
+}
+
+// deserted waits until the kernel says that all in a control group are dead: its
+// list leaves them out as soon as they begin to die, which is long before.
+func (a *Arena) deserted(group string) (time.Time, error) {
+	f, err := os.Open(a.inside(group) + "/cgroup.events")
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Close()
+	text := make([]byte, 256)
+	for {
+		n, err := f.ReadAt(text, 0)
+		if err != nil && !errors.Is(err, io.EOF) {
+			if errors.Is(err, unix.ENODEV) { // removed, as only an empty one is
+				return time.Now(), nil
+			}
+			return time.Time{}, err
+		}
+		if strings.Contains(string(text[:n]), "populated 0") {
+			return time.Now(), nil
+		}
+		// Each change is told of (cgroups(7)), but for the removal.
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}}, 100); err != nil && !errors.Is(err, unix.EINTR) {
+			return time.Time{}, err
+		}
+	}
 }
 
 // clear ends what a run has left, and the login if that was its own or may have

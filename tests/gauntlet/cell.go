@@ -39,6 +39,8 @@ type trial struct {
 	before []int // who was in the login's control group before the way
 	own    map[string][]*machine.Ref
 	server *machine.Ref // of the display, in user mode
+	began  time.Time    // the ender did, and its control group was empty: if the
+	died   time.Time    // ender measures that by itself
 }
 
 // Run puts a way against an ender. The error is the test's own.

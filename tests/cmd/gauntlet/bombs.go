@@ -54,8 +54,9 @@ session, and what ends them in turns once they have gone off, in a container wit
 Versions: ` + strings.Join([]string{first("uname", "-sr"), first("systemd-nspawn", "--version"), "Debian 12 in the container"}, "; ") + `.
 
 Times are from the end of the grace until the last process was dead, as xexit's
-record says; the rivals' from their start until nobody was left in the login's
-control group, the classic script's 3 s included. A run has converged if nobody
+record says; the floor's from its start, as long after the bomb, until the kernel says that the login's
+control group has nobody in it, the rivals' until it lists nobody, the classic
+script's 3 s included. A run has converged if nobody
 was left for 100 ms, and for xexit if it says that it is verified too. The loop
 of pkill gets 3 s, the script 6 s, and both a twentieth of the runs; the floor a
 quarter.
