@@ -218,11 +218,20 @@ func (f *fixture) watch(args ...string) registry.Entry {
 	if status, out := f.run(append([]string{"watch"}, args...)...); status != 0 {
 		f.t.Fatalf("xexit watch: status %d: %s", status, out)
 	}
-	all := f.sessions()
-	if len(all) != 1 || !all[0].Live {
-		f.t.Fatalf("registered: %+v", all)
+	// The launcher does not wait for long: the login goes on (launchPatience).
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(hangGuard); ; {
+		all := f.sessions()
+		if len(all) == 1 && all[0].Live {
+			return all[0].Entry
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			f.t.Fatalf("registered: %+v", all)
+		}
 	}
-	return all[0].Entry
 }
 
 func (f *fixture) registry() *registry.Registry {
