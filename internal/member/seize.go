@@ -79,18 +79,20 @@ func (f *Finder) beginHunt() {
 type placement int
 
 const (
-	placedNowhere placement = iota // it has died
+	placedNowhere placement = iota // it has died, or there was no time for its environment
 	placedOurs
 	placedElsewhere
 )
 
 // placed tells members, and those that descend from the session's subreaper and
-// may be members: what forks all the time has no time for having its environment
-// read. Of such ones many have lost the parent with whom they were read.
+// may be members, from others. What forks all the time has no time for having its
+// environment read, and says nothing of the others of its Unix session then. Of
+// such ones many have lost the parent with whom they were read.
 func (f *Finder) placed(r *record) placement {
 	if r.Known != 0 {
 		return placedOurs
 	}
+	unread := r.Env == EnvUnknown
 	for range maxDepth {
 		parent := f.records[r.PPID]
 		if parent == nil {
@@ -102,6 +104,9 @@ func (f *Finder) placed(r *record) placement {
 		}
 		switch {
 		case f.hunt.reaper == 0 || parent == nil || !parent.ID.MayBeParentOf(r.ID):
+			if unread {
+				return placedNowhere
+			}
 			return placedElsewhere
 		case parent.ID.PID == f.hunt.reaper:
 			return placedOurs

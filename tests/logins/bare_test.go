@@ -279,7 +279,7 @@ func TestOldGroups(t *testing.T) {
 	}
 	doctor, err := r.m.Run(machine.RootSocket, agent.Request{Argv: []string{"xexit", "doctor"}, Env: machine.RootEnv(), UID: 0})
 	r.must(err)
-	if doctor.Status != 1 || !strings.Contains(doctor.Stdout, "of the old kind only") || !strings.Contains(doctor.Stdout, "mount cgroup2") {
+	if doctor.Status != 1 || !strings.Contains(doctor.Stdout, "no control groups are mounted that tell of logins") || !strings.Contains(doctor.Stdout, "mount cgroup2") {
 		r.Errorf("xexit doctor: %+v", doctor)
 	}
 	r.must(o.Leader.Signal(9))

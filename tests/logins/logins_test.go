@@ -99,6 +99,7 @@ func (o *opened) describes(ours func(string) bool) {
 	want := member.Login{
 		ID: o.id, UID: uint32(machine.Users[o.User]), User: o.User, Class: "user", Type: "tty", Service: "sshd", State: l.State,
 		RemoteHost: "127.0.0.1", Remote: true, Leader: o.leader(), Audit: uint32(number), Cgroup: o.cgroup,
+		Written: l.Written,
 	}
 	if strings.HasPrefix(o.cgroup, "/user.slice/") {
 		want.Scope = "session-" + o.id + ".scope"
@@ -106,7 +107,7 @@ func (o *opened) describes(ours func(string) bool) {
 			want.Audit = l.Audit
 		}
 	}
-	if !ok || l != want || !l.IsUser() || !ours(o.id) {
+	if !ok || l != want || l.Written.IsZero() || !l.IsUser() || !ours(o.id) {
 		r.Errorf("login %s:\ngot  %+v\nwant %+v", o.id, l, want)
 	}
 	list, err := r.all.List()
