@@ -36,6 +36,7 @@ const (
 	rootsOwn  = "root's process: the kernel lets no user signal it (EPERM)"
 	othersOwn = "another user's process: the kernel lets no user signal it (EPERM)"
 	noTrace   = "an orphan without any mark: nothing says that it is this session's and not another's of the same login"
+	breeds    = "each lives too short, and forks too much, for its environment to be read, and nothing else tells whose it is"
 	inKernel  = "in an uninterruptible sleep: the kernel ends it when that is over"
 )
 
@@ -91,9 +92,9 @@ func Ways() []Way {
 			Name: "uninterruptible", Script: "setsid $O hung $R /run/scenario/hung/x &", Hung: true,
 			May: map[Position]string{Root: inKernel, Below: inKernel, User: inKernel},
 		},
-		{Name: "bomb: 300 chains of 50 ms", Script: "setsid $O bomb-chains $R &", Bomb: true},
-		{Name: "bomb: 300 chains at full speed", Script: "setsid $O bomb-fast $R &", Bomb: true},
-		{Name: "bomb: 50 times a daemon each millisecond", Script: "setsid $O bomb-daemons $R &", Bomb: true},
-		{Name: "bomb: as many as may be", Script: "setsid $O bomb-fill $R &", Bomb: true},
+		{Name: "bomb: 300 chains of 50 ms", Script: "setsid $O bomb-chains $R &", Bomb: true, May: map[Position]string{User: breeds}},
+		{Name: "bomb: 300 chains at full speed", Script: "setsid $O bomb-fast $R &", Bomb: true, May: map[Position]string{User: breeds}},
+		{Name: "bomb: 50 times a daemon each millisecond", Script: "setsid $O bomb-daemons $R &", Bomb: true, May: map[Position]string{User: breeds}},
+		{Name: "bomb: as many as may be", Script: "setsid $O bomb-fill $R &", Bomb: true, May: map[Position]string{User: breeds}},
 	}
 }
