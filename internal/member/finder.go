@@ -41,6 +41,7 @@ type Finder struct {
 	past    map[session.ProcID]struct{}
 	exempt  map[session.ProcID]string // all that ever were, and by what
 	partial bool                      // Listed left somebody out
+	judged  bool                      // the pass has come to decide
 	scope   map[int]struct{}          // numbers listed in the login's scope
 	pass    uint64
 	home    [3]string // of the watcher, the leader, the subreaper
@@ -158,10 +159,13 @@ func (f *Finder) Full(ctx context.Context) (Pass, error) {
 	if f.pass == 0 {
 		patience = firstPatience
 	}
-	if err := f.first(ctx, patience); err != nil {
+	err := f.first(ctx, patience)
+	if err == nil || f.judged {
+		f.take(ctx, 0)
+	}
+	if err != nil {
 		return f.finish(false), err
 	}
-	f.take(ctx, 0)
 	quiet := false
 	for !quiet && lastErr == nil {
 		if err := ctx.Err(); err != nil {
@@ -241,19 +245,19 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 	}
 	f.readStrangers()
 	f.readHidden(ctx, patience)
-	if err := f.readRest(ctx, 0); err != nil {
-		return err
-	}
+	// Where ctx is over some environments are unknown. The others tell all the same.
+	err := f.readRest(ctx, 0)
 	f.class.begin(&f.t, &f.snap)
 	f.class.add(0)
-	return nil
+	f.judged = true
+	return err
 }
 
 // begin begins a pass.
 func (f *Finder) begin() {
 	f.beginHunt()
 	f.pass++
-	f.partial = false
+	f.partial, f.judged = false, false
 	f.now = Pass{Findings: f.now.Findings[:0]}
 	f.services, f.servicesErr, f.listedServices = nil, nil, false
 	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
