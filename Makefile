@@ -164,7 +164,7 @@ gauntlet: build
 	@cd tests && go run ./cmd/gauntlet -o ../docs/gauntlet.md
 
 # The fork bombs alone, many times, beside the kernel's own way to end a group.
-# About 25 minutes with RUNS=100, on a machine that does nothing else.
+# More than an hour with RUNS=100, on a machine that does nothing else.
 bombs: build
 	@bash tests/setup.sh
 	@bash tests/image.sh
@@ -179,8 +179,8 @@ test-display: build $(SUM)
 	  [ ! -f bin/matrix.txt ] || cat bin/matrix.txt; exit $$status
 
 # System mode beside its rivals, ROUNDS times: docs/system.md. An hour, most of it
-# waiting for rivals: CONTAINERS=8 is half an hour, if the kernel lets root have
-# 1024 inotify instances.
+# waiting for rivals: CONTAINERS=4 is less, if the kernel lets root have 1024
+# inotify instances.
 system: build
 	@bash tests/setup.sh
 	@bash tests/image.sh
