@@ -2,7 +2,6 @@ package display
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -164,9 +163,9 @@ func quick(srv *displaytest.Server) Options {
 	return Options{Name: srv.Display(), Interval: 20 * time.Millisecond, LostAfter: 150 * time.Millisecond}
 }
 
-// relay passes on connections to a port of this host, whatever happens to one
+// relay passes on connections to an address of this host, whatever happens to one
 // side of them: the other is kept.
-func relay(t *testing.T, ip string, to int) (port int) {
+func relay(t *testing.T, ip, to string) (port int) {
 	t.Helper()
 	l, err := net.Listen("tcp", ip+":0")
 	if err != nil {
@@ -179,7 +178,7 @@ func relay(t *testing.T, ip string, to int) (port int) {
 			if err != nil {
 				return
 			}
-			b, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", to))
+			b, err := net.Dial("tcp", to)
 			if err != nil {
 				_ = a.Close()
 				continue

@@ -4,6 +4,7 @@ package display
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -50,36 +51,36 @@ func forward(t *testing.T, net int, how login) *forwarded {
 	number := 20000 + os.Getpid()%400*100 + net
 	f.xvfb = startXvfb(t, []string{"ip", "netns", "exec", f.space}, "-ac", "-noreset", fmt.Sprintf(":%d", number))
 	dir := t.TempDir()
-	port := f.startSSHD(dir, how)
+	address := here(net)
 	if how.relayed {
-		port = relay(t, here(net), port)
+		address = fmt.Sprintf("127.0.%d.1", net) // the relay's own, too
+	}
+	port := f.startSSHD(dir, address, how)
+	if how.relayed {
+		port = relay(t, here(net), fmt.Sprintf("%s:%d", address, port))
 	}
 	f.login(dir, how, net, port)
 	return f
 }
 
-// startSSHD starts one of our own, reached by every address of this host.
-func (f *forwarded) startSSHD(dir string, how login) (port int) {
+// startSSHD starts one of our own at an address that no other test uses: nobody
+// takes the port between its being chosen and its being bound.
+func (f *forwarded) startSSHD(dir, address string, how login) (port int) {
 	t := f.t
 	t.Helper()
 	server := "/usr/sbin/sshd"
 	if _, err := os.Stat(server); err != nil {
 		cannot(t, err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port = l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
+	port = freePort(t, address)
 	f.do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, "host"))
 	f.do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, "user"))
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	config := fmt.Sprintf("Port %d\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nPidFile none\nUsePAM no\nStrictModes no\n"+
+	config := fmt.Sprintf("ListenAddress %s:%d\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nPidFile none\nUsePAM no\nStrictModes no\n"+
 		"PermitRootLogin yes\nX11Forwarding yes\nX11DisplayOffset 140\nSetEnv XAUTHORITY=%s/xauth\n",
-		port, dir, dir, dir)
+		address, port, dir, dir, dir)
 	if how.named {
 		config += "X11UseLocalhost no\n"
 	}
@@ -124,6 +125,16 @@ func (f *forwarded) startSSHD(dir string, how login) (port int) {
 	return port
 }
 
+func freePort(t *testing.T, address string) int {
+	t.Helper()
+	l, err := net.Listen("tcp", address+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
 // login logs in from there and leaves the login open.
 func (f *forwarded) login(dir string, how login, net, port int) {
 	t := f.t
@@ -138,7 +149,8 @@ func (f *forwarded) login(dir string, how login, net, port int) {
 		"echo $PPID; echo $DISPLAY; echo $SSH_CONNECTION; exec cat")
 	f.ssh.Env = append(os.Environ(), fmt.Sprintf("DISPLAY=:%d", f.number), "XAUTHORITY="+dir+"/theirs")
 	f.ssh.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	f.ssh.Stderr = os.Stderr
+	var complaint bytes.Buffer
+	f.ssh.Stderr = &complaint
 	input, err := f.ssh.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +185,8 @@ func (f *forwarded) login(dir string, how login, net, port int) {
 		t.Fatal("ssh does not log in")
 	}
 	if len(said) != 3 {
-		t.Fatalf("no login: %q", said)
+		<-f.gone
+		t.Fatalf("no login: %q, %v: %s", said, f.ssh.ProcessState, &complaint)
 	}
 	pid, err := strconv.Atoi(said[0])
 	if err != nil {

@@ -168,7 +168,7 @@ func TestBehindRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := quick(srv)
-	o.Name = fmt.Sprintf("localhost:%d", relay(t, "127.0.0.1", number+6000)-6000)
+	o.Name = fmt.Sprintf("localhost:%d", relay(t, "127.0.0.1", fmt.Sprintf("127.0.0.1:%d", number+6000))-6000)
 	o.BlindAfter = time.Second
 	w := start(t, o)
 	srv.SetMode(displaytest.Frozen)
