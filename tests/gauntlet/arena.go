@@ -66,13 +66,16 @@ func NewArena(stage string, kill bool) (*Arena, error) {
 // Close ends everything.
 func (a *Arena) Close() error { return a.m.Stop() }
 
+// onlyOurs leaves one snippet of those that start an X session.
+const onlyOurs = "find /etc/X11/Xsession.d -type f ! -name 90xexit -delete"
+
 // furnish is what the ways need of the system.
 func (a *Arena) furnish(kill bool) error {
 	script := `echo "127.0.0.1 $(hostname)" >>/etc/hosts
 		install -m 4755 ` + outlive + ` /usr/local/bin/outlive-root
 		printf '[D-BUS Service]\nName=org.xexit.Test\nExec=/bin/false\nSystemdService=activated.service\n' >/usr/share/dbus-1/services/org.xexit.Test.service
 		printf '[Service]\nExecStart=/bin/sleep 40091\n' >/etc/systemd/user/activated.service
-		find /etc/X11/Xsession.d -type f ! -name 90xexit -delete
+		` + onlyOurs + `
 		loginctl enable-linger alice
 		mkdir -p /run/scenario/hung`
 	if kill {

@@ -62,6 +62,10 @@ func Bombers() []Ender {
 			End: func(t *trial) (int, string, error) { return t.atExit() },
 		},
 		{
+			Name: "xexit, user mode", What: "90xexit, and the X server is killed", Position: User, Patience: patience,
+			End: func(t *trial) (int, string, error) { return t.atDisplayLost() },
+		},
+		{
 			Name: "pkill loop", What: "while pkill -KILL -u alice; do :; done", Position: Nowhere, Patience: patience,
 			End: func(t *trial) (int, string, error) {
 				return t.root("timeout", "-s", "KILL", "3", "sh", "-c", "while pkill -KILL -u alice; do :; done")
@@ -80,7 +84,10 @@ func Bombers() []Ender {
 }
 
 // xexit reports whether an Ender is ours.
-func (e *Ender) xexit() bool { return e.Position == Root || e.Position == Below }
+func (e *Ender) xexit() bool { return e.Position != Nowhere }
+
+// inside reports whether the session is one within a login.
+func (e *Ender) inside() bool { return e.Position == Below || e.Position == User }
 
 // share is how many runs xexit has for one of this Ender's.
 func (e *Ender) share() int {
@@ -159,8 +166,8 @@ func (a *bombArena) compare(way Way, enders []Ender, churn bool, rounds int) ([]
 	return rows, nil
 }
 
-// bombArena is an Arena with nobody beside a run. Sessions that are commands
-// below `xexit session` share one login, which is what takes long to make.
+// bombArena is an Arena with nobody beside a run. Sessions within a login share
+// one, which is what takes long to make.
 type bombArena struct {
 	*Arena
 	shared   *machine.Session // nil: to be made
@@ -174,7 +181,7 @@ func newBombArena(stage string) (*bombArena, error) {
 	}
 	a := &bombArena{Arena: &Arena{m: m}}
 	// With his service manager there all the time a login takes less.
-	if _, err := m.Root("loginctl", "enable-linger", "alice"); err != nil {
+	if _, err := m.Root("sh", "-ec", "loginctl enable-linger alice; "+onlyOurs); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -242,7 +249,7 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 	}
 	pids := t.alive()
 	left := len(pids)
-	defer func() { err = errors.Join(err, a.clear(t, left > 0 || e.Position != Below)) }()
+	defer func() { err = errors.Join(err, a.clear(t, left > 0 || !e.inside())) }()
 	if e.xexit() {
 		after, verified := lastDeath(text)
 		took = after - bombGrace
@@ -261,10 +268,9 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 	return nil
 }
 
-// open opens a session in a login of its own, or below `xexit session` in the
-// shared one.
+// open opens a session in a login of its own, or one within the shared login.
 func (a *bombArena) open(t *trial, e Ender) (err error) {
-	if e.Position != Below {
+	if !e.inside() {
 		if t.login, err = a.m.SSHPlain(t.name, "alice", client); err != nil {
 			return err
 		}
@@ -283,14 +289,9 @@ func (a *bombArena) open(t *trial, e Ender) (err error) {
 		}
 	}
 	t.login, t.id = a.shared, a.sharedID
-	first := []string{"xexit", "session", "--no-display", "--", machine.Program, "agent", "/run/scenario/" + t.name + "-in.sock"}
-	if _, err := a.m.Spawn(t.login.Socket, "/home/alice/.xsession-errors", agent.Request{Argv: first, UID: -1, NewSession: true}); err != nil {
+	if err := t.within(e.Position); err != nil {
 		return err
 	}
-	if t.in, err = a.m.Opened(t.name+"-in", "alice"); err != nil {
-		return err
-	}
-	t.marker = a.m.Getenv(t.in, "XEXIT_SESSION")
 	return t.still()
 }
 

@@ -99,28 +99,9 @@ func (t *trial) open(p Position) (err error) {
 		return err
 	}
 	t.in = t.login
-	first := []string{machine.Program, "agent", "/run/scenario/" + t.name + "-in.sock"}
-	switch p {
-	case Below:
-		first = append([]string{"xexit", "session", "--no-display", "--"}, first...)
-	case User:
-		if first, err = t.display(first); err != nil {
-			return err
-		}
-	}
 	if p == Below || p == User {
-		if _, err := a.m.Spawn(t.login.Socket, "/home/alice/.xsession-errors", agent.Request{Argv: first, UID: -1, NewSession: true}); err != nil {
+		if err := t.within(p); err != nil {
 			return err
-		}
-		if t.in, err = a.m.Opened(t.name+"-in", "alice"); err != nil {
-			text, _ := os.ReadFile(a.inside("/home/alice/.xsession-errors"))
-			return fmt.Errorf("%w: %s", err, text)
-		}
-		t.marker = a.m.Getenv(t.in, "XEXIT_SESSION")
-		if p == User {
-			if err := t.watched(); err != nil {
-				return err
-			}
 		}
 		// Another display of the same login, for as far as xexit can see.
 		second := []string{"xexit", "session", "--no-display", "--", machine.Program, "agent", "/run/scenario/" + t.name + "-two.sock"}
@@ -147,6 +128,33 @@ func (t *trial) open(p Position) (err error) {
 		}
 	}
 	return t.still()
+}
+
+// within opens a session in the login: one below `xexit session`, or one that
+// a watcher sees the display of.
+func (t *trial) within(p Position) (err error) {
+	a := t.a
+	first := []string{machine.Program, "agent", "/run/scenario/" + t.name + "-in.sock"}
+	if p == User {
+		first, err = t.display(first)
+		if err != nil {
+			return err
+		}
+	} else {
+		first = append([]string{"xexit", "session", "--no-display", "--"}, first...)
+	}
+	if _, err := a.m.Spawn(t.login.Socket, "/home/alice/.xsession-errors", agent.Request{Argv: first, UID: -1, NewSession: true}); err != nil {
+		return err
+	}
+	if t.in, err = a.m.Opened(t.name+"-in", "alice"); err != nil {
+		text, _ := os.ReadFile(a.inside("/home/alice/.xsession-errors"))
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	t.marker = a.m.Getenv(t.in, "XEXIT_SESSION")
+	if p == User {
+		return t.watched()
+	}
+	return nil
 }
 
 // still waits until the login's control group has the same processes twice: a

@@ -41,12 +41,7 @@ func Xexits() []Ender {
 		},
 		{
 			Name: "xexit, user mode", What: "90xexit, and the X server is killed", Position: User, Patience: 2 * time.Second,
-			End: func(t *trial) (int, string, error) {
-				if err := t.server.Signal(unix.SIGKILL); err != nil {
-					return 0, "", err
-				}
-				return t.record()
-			},
+			End: func(t *trial) (int, string, error) { return t.atDisplayLost() },
 		},
 	}
 }
@@ -116,6 +111,14 @@ func (t *trial) logout() error {
 // atExit ends the session's command and waits for the xexit above it.
 func (t *trial) atExit() (int, string, error) {
 	if err := t.in.Leader.Signal(unix.SIGKILL); err != nil {
+		return 0, "", err
+	}
+	return t.record()
+}
+
+// atDisplayLost kills the X server and waits for what the watcher then does.
+func (t *trial) atDisplayLost() (int, string, error) {
+	if err := t.server.Signal(unix.SIGKILL); err != nil {
 		return 0, "", err
 	}
 	return t.record()
