@@ -86,7 +86,7 @@ func (l *looker) look(ctx context.Context, find func(context.Context) (member.Pa
 		item, in := &l.plan.Items[i], pass.Findings[i].InScope
 		l.remember(item)
 		if ref := refs[item.ID]; item.Verdict == session.VerdictEnd && ref != nil {
-			look.End = append(look.End, reap.Target{Ref: ref, TTY: item.TTY != 0, In: in})
+			look.End = append(look.End, reap.Target{Ref: ref, PGID: item.PGID, TTY: item.TTY != 0, In: in})
 		} else if in {
 			look.Alone = false
 		}
@@ -130,9 +130,9 @@ func (l *looker) decide(pass member.Pass) {
 
 // SeizeBy implements reap.Seizer. Where a rule may keep a member nobody is
 // seized: he would be stopped for nothing.
-func (l *looker) SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref)) {
+func (l *looker) SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref), starved bool) {
 	if len(l.target.rules) == 0 {
-		l.target.finder.SeizeBy(seize, release)
+		l.target.finder.SeizeBy(seize, release, starved)
 	}
 }
 

@@ -26,3 +26,7 @@ func readClock(clock int32) (time.Duration, error) {
 	err := unix.ClockGettime(clock, &ts)
 	return time.Duration(ts.Nano()), callError("clock_gettime", err)
 }
+
+// ProcessorTime is what this process has used of processors so far, by all its
+// threads.
+func ProcessorTime() (time.Duration, error) { return readClock(unix.CLOCK_PROCESS_CPUTIME_ID) }

@@ -20,7 +20,8 @@ import (
 // unknown, the goroutine is left behind, and a new one reads the rest.
 const (
 	envPatience = 500 * time.Millisecond
-	maxBlocked  = 8 // goroutines left behind; after that nothing is read
+	envLeast    = 500 * time.Millisecond // for a look whose time was over before it came to them
+	maxBlocked  = 8                      // goroutines left behind; after that nothing is read
 )
 
 type envReader struct {
@@ -88,8 +89,10 @@ func (e *envReader) close() {
 // environments reads the environments of the given processes into their
 // records. The error is ctx's.
 func (f *Finder) environments(ctx context.Context, queue []*record) error {
+	ctx, done := atLeast(ctx, envLeast)
+	defer done()
 	for len(queue) > 0 {
-		job, n, err := f.env.read(ctx, queue)
+		job, n, err := f.env.read(ctx, queue, envPatience)
 		for k, r := range queue[:n] {
 			f.accept(r, &job.items[k])
 		}
@@ -110,6 +113,16 @@ func (f *Finder) environments(ctx context.Context, queue []*record) error {
 		queue = queue[n+1:]
 	}
 	return nil
+}
+
+// atLeast is ctx, but not over within least, unless it was cancelled: a look may
+// be kept from the processor until its time is over.
+func atLeast(ctx context.Context, least time.Duration) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || time.Until(deadline) >= least || errors.Is(ctx.Err(), context.Canceled) {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), least)
 }
 
 func (f *Finder) unknown(r *record) {
@@ -139,15 +152,16 @@ func (f *Finder) accept(r *record, item *envItem) {
 }
 
 // read reads the environments of queue into job.items and returns how many it
-// has read. Fewer than all without an error: it is stuck in the next one.
-func (e *envReader) read(ctx context.Context, queue []*record) (*envJob, int, error) {
+// has read. Fewer than all without an error: it is stuck in the next one, and was
+// for patience.
+func (e *envReader) read(ctx context.Context, queue []*record, patience time.Duration) (*envJob, int, error) {
 	j, err := e.prepare(queue)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read environments: %w", err)
 	}
 	go j.run()
-	patience := time.NewTimer(envPatience)
-	defer patience.Stop()
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	progress := int64(0)
 	for {
 		select {
@@ -157,13 +171,13 @@ func (e *envReader) read(ctx context.Context, queue []*record) (*envJob, int, er
 			if e.leave(j) {
 				return j, int(j.next.Load()), fmt.Errorf("read environments: %w", ctx.Err())
 			}
-		case <-patience.C:
+		case <-late.C:
 			now := j.next.Load()
 			if now == progress && e.leave(j) {
 				return j, int(j.next.Load()), nil
 			}
 			progress = now
-			patience.Reset(envPatience)
+			late.Reset(patience)
 		}
 	}
 }

@@ -53,6 +53,7 @@ type Finder struct {
 	env   envReader
 	hide  hiding
 	hunt  hunt
+	short func(*hunt) bool // we are short of the processor
 	class *classifier
 	snap  Snapshot
 	order []*record // parallel to snap.Processes
@@ -122,6 +123,7 @@ func NewFinder(fs *proc.FS, t Target) *Finder {
 		scope:   map[int]struct{}{},
 		class:   newClassifier(vetoesFor(&t)),
 		hide:    newHiding(fs),
+		short:   (*hunt).isStarved,
 	}
 	f.env = newEnvReader(fs.Root(), t.Entry.Markers)
 	f.visit = f.visitEntry
@@ -171,7 +173,7 @@ func (f *Finder) Full(ctx context.Context) (Pass, error) {
 		if err := ctx.Err(); err != nil {
 			return f.finish(false), fmt.Errorf("find members: %w", err)
 		}
-		if f.now.Rounds == tailRounds || f.now.Fresh > 0 && f.now.Rounds >= tailRoundsFresh && f.hunt.seize == nil {
+		if f.now.Rounds == tailRounds || f.now.Fresh > 0 && f.now.Rounds >= tailRoundsFresh && (f.hunt.seize == nil || f.hunt.starved) {
 			break
 		}
 		f.now.Rounds++
@@ -236,7 +238,7 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 	if err := f.listScope(); err != nil {
 		return fmt.Errorf("find members: %w", err)
 	}
-	f.hunt.chased = f.low
+	f.hunt.chased, f.hunt.ctx = f.low, ctx
 	if err := f.fs.Entries(0, f.visit); err != nil {
 		return fmt.Errorf("find members: %w", err)
 	}

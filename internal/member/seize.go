@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	"xexit/internal/linux"
 	"xexit/internal/proc"
 	"xexit/internal/session"
 )
@@ -23,9 +25,13 @@ import (
 // subreaper; and it lives where members live. Of such a Unix session the whole
 // process group is stopped with it. What is decided later, and what is ended, is
 // not touched by it.
+//
+// Who is kept from the processor by five hundred others cannot even list them:
+// see sound.
 type hunt struct {
 	seize   func(ref *proc.Ref, pgid int) (one, group bool)
 	release func(*proc.Ref)
+	starved bool // seize those only who keep the processor from us
 
 	reaper int             // number of the session's subreaper; 0: none, or it is dead
 	hosts  bool            // another session was started below it
@@ -33,17 +39,43 @@ type hunt struct {
 	groups map[string]bool // control groups of members
 	packs  map[int]bool    // process groups that were stopped
 	chased int             // last number given before the last listing
+
+	ctx     context.Context //nolint:containedctx // the pass's: a visit has none
+	began   time.Time       // the pass, and what we had used of processors then
+	used    time.Duration
+	anchors map[int]bool // Unix sessions of xexit's and the sessions' own processes; nil: not read yet
+	sounded map[int]int  // how often, by process group
+	sounds  int          // all of them
 }
 
 // SeizeBy has seize called for each process that very likely is a member, as
 // soon as it is seen, with its process group if all in that very likely are, and
 // else with 0; and release for those that seize has stopped, one by one or with
 // their group, and that turn out not to be members. Both with a reference that is
-// verified. A nil seize ends that. The functions signal the process, and do not
-// keep the reference after release.
-func (f *Finder) SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref)) {
-	f.hunt = hunt{seize: seize, release: release, packs: map[int]bool{}}
+// verified. Of each large process group of members that the last pass has found
+// one is told of at once. If starved is set nobody is, but those who keep the
+// processor from us. A nil seize ends that. The functions signal the process, and
+// do not keep the reference after release.
+func (f *Finder) SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref), starved bool) {
+	f.hunt = hunt{seize: seize, release: release, starved: starved, packs: map[int]bool{}}
+	if seize == nil || starved || f.pass == 0 {
+		return
+	}
+	f.beginHunt()
+	many := map[int]int{}
+	for _, r := range f.order {
+		if r.Known == 0 || r.ref == nil || r.ref.FD() < 0 || !f.hunt.unixes[r.SID] || f.hunt.hosts {
+			continue
+		}
+		if many[r.PGID]++; many[r.PGID] == manyInGroup {
+			f.seize(r, r.ref)
+		}
+	}
 }
+
+// manyInGroup is how many known members make a process group one that is worth
+// being stopped before anybody is looked at.
+const manyInGroup = 32
 
 // beginHunt draws from the pass before who very likely is a member.
 func (f *Finder) beginHunt() {
@@ -51,6 +83,8 @@ func (f *Finder) beginHunt() {
 	if h.seize == nil {
 		return
 	}
+	h.began, h.anchors, h.sounded, h.sounds = time.Now(), nil, map[int]int{}, 0
+	h.used, _ = linux.ProcessorTime() // 0: we seem to have used more
 	h.unixes, h.groups, h.reaper = map[int]bool{}, map[string]bool{}, 0
 	if id := f.t.Entry.Subreaper; !id.IsZero() && f.records[id.PID] != nil && f.records[id.PID].ID == id {
 		h.reaper = id.PID
@@ -119,10 +153,93 @@ func (f *Finder) placed(r *record) placement {
 // pursue seizes a process that was just read, if it very likely is a member.
 func (f *Finder) pursue(r *record) {
 	h := &f.hunt
-	if h.seize == nil || r.held == nil || !f.likely(r) || r.held.Signal(0) != nil {
-		return
+	switch {
+	case h.seize == nil || r.held == nil || !f.mayBeOurs(r):
+	case !h.starved && f.likely(r):
+		if r.held.Signal(0) == nil {
+			f.seize(r, r.held)
+		}
+	case f.sound(r):
+		h.unixes[r.SID] = true
+		f.seize(r, r.held)
 	}
-	f.seize(r, r.held)
+}
+
+// Somebody is starved who has looked for so long, and had less than this share of
+// a processor meanwhile.
+const (
+	starvedAfter = 250 * time.Millisecond
+	starvedShare = 8
+)
+
+func (h *hunt) isStarved() bool {
+	wall := time.Since(h.began)
+	if wall < starvedAfter {
+		return false
+	}
+	used, err := linux.ProcessorTime()
+	return err == nil && used-h.used < wall/starvedShare
+}
+
+// Soundings of a process group, and of all in a pass: each may wait for a process
+// that is forking.
+const (
+	mostSounded   = 2
+	mostSoundsIn  = 16
+	soundPatience = 2 * time.Second
+)
+
+// sound reads the environment of one that was just seen before the others are
+// listed, if we are starved: whether it has the session's own marker, so that its
+// process group can be stopped, which takes a dozen calls instead of ten for each
+// in it. Not in a Unix session that some session's own processes, or ours, are
+// in: those are no members.
+func (f *Finder) sound(r *record) bool {
+	h := &f.hunt
+	if h.packs[r.PGID] || h.sounded[r.PGID] >= mostSounded || h.sounds >= mostSoundsIn || !f.short(h) {
+		return false
+	}
+	if h.anchors == nil {
+		h.anchors = f.anchorSessions()
+	}
+	if h.anchors[r.SID] {
+		return false
+	}
+	h.sounded[r.PGID]++
+	h.sounds++
+	ctx, done := atLeast(h.ctx, soundPatience)
+	defer done()
+	job, n, err := f.env.read(ctx, []*record{r}, soundPatience)
+	if err != nil {
+		return false
+	}
+	if n == 0 {
+		r.blocked = job
+		return false
+	}
+	item := &job.items[0]
+	return item.err == nil && item.unique == string(f.t.Entry.ID) && r.held.Signal(0) == nil
+}
+
+// anchorSessions are the Unix sessions of the sessions' own processes. One that is
+// dead may have given a session its number.
+func (f *Finder) anchorSessions() map[int]bool {
+	found := map[int]bool{}
+	add := func(ids ...session.ProcID) {
+		for _, id := range ids {
+			found[id.PID] = true
+			if s, err := f.fs.Stat(id.PID); err == nil && s.ID() == id {
+				found[s.SID] = true
+			}
+		}
+	}
+	add(f.t.Self...)
+	add(f.t.Entry.Watcher, f.t.Entry.Leader, f.t.Entry.Subreaper)
+	for i := range f.t.Others {
+		o := &f.t.Others[i]
+		add(o.Watcher, o.Leader, o.Subreaper)
+	}
+	return found
 }
 
 // seize has one stopped, and where all of its Unix session very likely are
@@ -159,14 +276,23 @@ func (f *Finder) freePacks() {
 	}
 }
 
-// likely is never said of a login's processes, which a frozen group holds, and
+// mayBeOurs is never said of a login's processes, which a frozen group holds, and
 // some of which are exempt by what they execute.
-func (f *Finder) likely(r *record) bool {
+func (f *Finder) mayBeOurs(r *record) bool {
 	h := &f.hunt
-	if f.t.Login || r.Far || r.Dead || r.Kernel || r.Denied || r.Hidden || h.hosts || !h.groups[r.Cgroup] || f.isSelf(r) {
+	if f.t.Login || r.Far || r.Dead || r.Kernel || r.Denied || r.Hidden || f.isSelf(r) {
 		return false
 	}
 	if r.Audit != session.NoAudit && !session.SameAudit(r.Audit, f.t.Entry.Audit) {
+		return false
+	}
+	return h.groups[r.Cgroup] || slices.Contains(f.snap.Home, r.Cgroup)
+}
+
+// likely: where it is in the tree says that it belongs.
+func (f *Finder) likely(r *record) bool {
+	h := &f.hunt
+	if h.hosts || !h.groups[r.Cgroup] {
 		return false
 	}
 	if h.unixes[r.SID] || h.reaper != 0 && r.PPID == h.reaper {
@@ -209,7 +335,7 @@ const slack = 64
 // chase looks at those that came since the last listing, again and again until
 // nobody new did: who is seized has no more children.
 func (f *Finder) chase(ctx context.Context) error {
-	if f.hunt.seize == nil {
+	if f.hunt.seize == nil || f.hunt.starved {
 		return nil
 	}
 	for range chaseRounds {

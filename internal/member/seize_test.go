@@ -29,7 +29,7 @@ func TestSeize(t *testing.T) {
 			seized = append(seized, ref.ID().PID)
 			return true, false
 		},
-			func(ref *proc.Ref) { released = append(released, ref.ID().PID) })
+			func(ref *proc.Ref) { released = append(released, ref.ID().PID) }, false)
 	}
 	// Nothing is known in the first pass: who is found to belong is told of then.
 	hunt()
@@ -58,7 +58,7 @@ func TestSeize(t *testing.T) {
 		t.Errorf("seized %v", seized)
 	}
 	seized = nil
-	f.SeizeBy(nil, nil)
+	f.SeizeBy(nil, nil, false)
 	if fullPass(t, f); len(seized) > 0 {
 		t.Errorf("still seizing: %v", seized)
 	}
@@ -86,7 +86,7 @@ func TestSeizePack(t *testing.T) {
 	f.SeizeBy(func(ref *proc.Ref, pgid int) (one, group bool) {
 		packs[ref.ID().PID] = pgid
 		return true, pgid != 0
-	}, func(ref *proc.Ref) { released = append(released, ref.ID().PID) })
+	}, func(ref *proc.Ref) { released = append(released, ref.ID().PID) }, false)
 	fullPass(t, f)
 	want := map[int]int{tree.PID("new"): tree.PID("leader"), tree.PID("loose"): 0}
 	if !maps.Equal(packs, want) {
@@ -94,5 +94,69 @@ func TestSeizePack(t *testing.T) {
 	}
 	if !slices.Equal(released, []int{tree.PID("stranger")}) {
 		t.Errorf("released %v, must be the stranger %d", released, tree.PID("stranger"))
+	}
+}
+
+// Who is short of the processor sounds those that it sees: one that carries the
+// session's own marker is told of with its process group, and nobody else. Not in
+// a Unix session of the session's own processes, nor as long as there is time.
+func TestSeizeWhenStarved(t *testing.T) {
+	fs := openProc(t)
+	own, foreign := []string{session.MarkerName + "=" + string(sessionA)}, []string{session.MarkerName + "=" + string(sessionB)}
+	tree := proctest.Start(t,
+		proctest.Spec{Name: "ours", UID: spawnUID(), Setsid: true, Env: own, Below: []proctest.Spec{{Name: "child", Env: own}}},
+		proctest.Spec{Name: "leader", UID: spawnUID(), Setsid: true, Env: own, Below: []proctest.Spec{{Name: "beside-leader", Env: own}}},
+		proctest.Spec{Name: "theirs", UID: spawnUID(), Setsid: true, Env: foreign},
+		proctest.Spec{Name: "nobody's", UID: spawnUID(), Setsid: true})
+	for _, short := range []bool{true, false} {
+		target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID()}}
+		target.Entry.Leader = procID(t, fs, tree.PID("leader"))
+		f := newFinder(t, fs, target)
+		f.short = func(*hunt) bool { return short }
+		packs, released := map[int]int{}, []int{}
+		f.SeizeBy(func(ref *proc.Ref, pgid int) (one, group bool) {
+			packs[ref.ID().PID] = pgid
+			return true, pgid != 0
+		}, func(ref *proc.Ref) { released = append(released, ref.ID().PID) }, true)
+		fullPass(t, f)
+		seized := slices.Collect(maps.Keys(packs))
+		if !short {
+			if len(seized) > 0 {
+				t.Errorf("there was time, and %v were seized", packs)
+			}
+			continue
+		}
+		first := tree.PID("ours")
+		if len(seized) == 1 && seized[0] == tree.PID("child") { // who is listed first
+			first = tree.PID("child")
+		}
+		if want := map[int]int{first: tree.PID("ours")}; !maps.Equal(packs, want) || len(released) > 0 {
+			t.Errorf("seized %v, must be %v; released %v", packs, want, released)
+		}
+	}
+}
+
+// A large process group of members is told of before anybody is looked at.
+func TestSeizeKnownPack(t *testing.T) {
+	fs := openProc(t)
+	many := make([]proctest.Spec, manyInGroup)
+	for i := range many {
+		many[i] = proctest.Spec{Name: "many-" + string(rune('A'+i))}
+	}
+	tree := proctest.Start(t, proctest.Spec{Name: "reaper", UID: spawnUID(), Subreaper: true, Below: []proctest.Spec{
+		{Name: "crowd", Setsid: true, Below: many}, {Name: "couple", Setsid: true, Below: []proctest.Spec{{Name: "half"}}},
+	}})
+	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
+	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
+	target.Bound.Subreaper = target.Entry.Subreaper
+	f := newFinder(t, fs, target)
+	fullPass(t, f)
+	packs := []int{}
+	f.SeizeBy(func(_ *proc.Ref, pgid int) (one, group bool) {
+		packs = append(packs, pgid)
+		return true, true
+	}, func(*proc.Ref) {}, false)
+	if want := []int{tree.PID("crowd")}; !slices.Equal(packs, want) {
+		t.Errorf("told of %v, must be %v", packs, want)
 	}
 }

@@ -139,7 +139,7 @@ func (f *Finder) take(ctx context.Context, from int) {
 		f.past[r.ID] = struct{}{}
 		f.refs = append(f.refs, r.ref)
 		f.now.Fresh++
-		if f.hunt.seize != nil && !r.seized {
+		if f.hunt.seize != nil && !f.hunt.starved && !r.seized {
 			f.seize(r, r.ref)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 type process struct {
 	ref     *proc.Ref
 	id      session.ProcID
+	pgid    int
 	tty     bool
 	in      bool // the group
 	signals []string
@@ -45,7 +46,7 @@ func (p *process) how() How {
 
 // adopt begins to watch a process that a look found for the first time.
 func (r *run) adopt(t Target) (*process, error) {
-	p := &process{ref: t.Ref, id: t.Ref.ID(), tty: t.TTY, in: t.In}
+	p := &process{ref: t.Ref, id: t.Ref.ID(), pgid: t.PGID, tty: t.TTY, in: t.In}
 	if err := r.watch.add(t.Ref.FD(), len(r.order)); err != nil {
 		return nil, fmt.Errorf("watch process %d: %w", p.id.PID, err)
 	}
@@ -69,7 +70,8 @@ func (r *run) admit(p *process) {
 // can revive each other in between; HUP to those with a terminal, since an
 // interactive shell ignores TERM; then CONT, so that a stopped one wakes up
 // with TERM already waiting (the other way round a job that stops itself
-// again would sleep through it).
+// again would sleep through it). Process groups that the look has stopped go on
+// last.
 func (r *run) request(fresh []*process) {
 	for _, step := range []struct {
 		signal  syscall.Signal
@@ -78,20 +80,28 @@ func (r *run) request(fresh []*process) {
 		for _, p := range fresh {
 			// Who may not be sent TERM is sent nothing: within a session
 			// the kernel would let CONT through (kill(2)).
-			if p.waitedFor() && p.denied == nil && (p.tty || !step.ttyOnly) {
+			if !p.waitedFor() || p.denied != nil || step.ttyOnly && !p.tty {
+				continue
+			}
+			if step.signal != syscall.SIGCONT || !r.inPack(p) {
 				r.send(p, step.signal)
 			}
 		}
 	}
+	r.goOn(fresh)
 }
 
 // stop stops who was not stopped yet.
 func (r *run) stop() {
 	for _, p := range r.order {
-		if p.waitedFor() && !p.stopped && !p.killed && !(p.in && r.frozen) {
-			p.stopped = true
-			r.send(p, syscall.SIGSTOP)
-		}
+		r.stopOne(p)
+	}
+}
+
+func (r *run) stopOne(p *process) {
+	if p.waitedFor() && !p.stopped && !p.killed && !(p.in && r.frozen) {
+		p.stopped = true
+		r.send(p, syscall.SIGSTOP)
 	}
 }
 

@@ -46,9 +46,10 @@ var ErrNoBound = errors.New("reap: no bound was given, so nobody is ended")
 
 // Target is one process to be ended.
 type Target struct {
-	Ref *proc.Ref // the Looker's; Run signals and polls it, and does not close it
-	TTY bool      // it has a controlling terminal: HUP is for these
-	In  bool      // it is in the Group of the Options
+	Ref  *proc.Ref // the Looker's; Run signals and polls it, and does not close it
+	PGID int       // its process group, as the look saw it
+	TTY  bool      // it has a controlling terminal: HUP is for these
+	In   bool      // it is in the Group of the Options
 }
 
 // Look is the answer of one pass over the processes.

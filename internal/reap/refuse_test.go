@@ -173,6 +173,16 @@ func TestFoundLast(t *testing.T) {
 	d.wantNobody(t)
 }
 
+// When the time is over with the killing, one more look says whether it is done.
+func TestVerifiedLate(t *testing.T) {
+	d := startNest(t, 5, "5", "ignore-term")
+	rep, err := Run(hangGuard(t), d.fs, d, anyone, Options{Force: time.Nanosecond})
+	if err != nil || !rep.Verified || len(rep.Processes) != 5 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	d.wantNobody(t)
+}
+
 // Who may not be signalled is named, with the reason.
 func TestNotPermitted(t *testing.T) {
 	needRoot(t)

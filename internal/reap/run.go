@@ -82,8 +82,10 @@ func (r *run) end() (verified bool, err error) {
 // until all are gone or the grace is over. It also waits for those that may
 // not be signalled: they often follow the ones they work for.
 func (r *run) polite() (bool, error) {
+	over := r.hunt(true)
 	for {
 		fresh, _, err := r.look()
+		over() // those that follow find newborns only
 		if err != nil {
 			return false, err
 		}
@@ -124,10 +126,12 @@ func (r *run) forced() (bool, error) {
 			return true, nil
 		}
 		if now := time.Now(); !now.Before(r.forceEnd) {
-			if killed == 0 {
-				return false, nil
+			if killed > 0 {
+				if err := r.awaitAll(r.mortal, now.Add(lastWait)); err != nil {
+					return false, err
+				}
 			}
-			return false, r.awaitAll(r.mortal, now.Add(lastWait))
+			return r.lastLook()
 		}
 		var err error
 		if r.mortal() == 0 {
@@ -141,13 +145,25 @@ func (r *run) forced() (bool, error) {
 	}
 }
 
+// lastLook comes when the time is over: who was killed at the end of it is dead
+// now, or not.
+func (r *run) lastLook() (bool, error) {
+	r.lookUntil = time.Now().Add(lookExtra)
+	for r.mortal() == 0 && !r.confirmed() {
+		if _, clean, err := r.look(); err != nil || !clean {
+			return false, err
+		}
+	}
+	return r.confirmed(), nil
+}
+
 // sweep stops who is not stopped yet and looks for more, until a clean look
 // finds nobody new. It is content with less where no look is clean, and ends
 // half-way to the deadline, since the killing is still to come.
 func (r *run) sweep() error {
 	halfway := r.forceEnd.Add(-r.force / 2)
 	idle := 0
-	defer r.hunt()()
+	defer r.hunt(false)()
 	for round := 1; ; round++ {
 		r.tell(Event{Kind: KindSweep, Round: round, Alive: r.alive()})
 		r.stop()

@@ -15,30 +15,36 @@ import (
 // others of its process group pgid have been stopped with it in this look; that is
 // tried unless pgid is 0. If one that was stopped turns out not to be one that
 // the look will list, release lets it go on; the reference may be closed after
-// that. A nil seize ends it.
+// that. One that was listed before may be told of once more, for its group. With
+// starved only those are told of who keep the processor from the look. A nil
+// seize ends it.
 type Seizer interface {
-	SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref))
+	SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), release func(*proc.Ref), starved bool)
 }
 
 // hunt has who is found stopped at once, until the function that it returns is
 // called.
-func (r *run) hunt() (over func()) {
+func (r *run) hunt(starved bool) (over func()) {
 	s, ok := r.looker.(Seizer)
 	if !ok {
 		return func() {}
 	}
-	r.seized = map[*proc.Ref]bool{}
-	s.SeizeBy(r.seize, r.release)
-	return func() { s.SeizeBy(nil, nil) }
+	r.seized, r.patience = map[*proc.Ref]bool{}, groupPatience
+	s.SeizeBy(r.seize, r.release, starved)
+	return func() { s.SeizeBy(nil, nil, false) }
 }
 
 // seize stops one that was found, and its process group.
 func (r *run) seize(ref *proc.Ref, pgid int) (one, group bool) {
-	within := r.known[ref] == nil && r.bound(ref) == nil
-	if !within || ref.Signal(syscall.SIGSTOP) != nil {
+	if p := r.known[ref]; p != nil {
+		if r.stopOne(p); p.dead || p.denied != nil || p.refusal != nil || p.killed {
+			return false, false
+		}
+	} else if r.bound(ref) != nil || ref.Signal(syscall.SIGSTOP) != nil {
 		return false, false
+	} else {
+		r.seized[ref] = true
 	}
-	r.seized[ref] = true
 	return true, pgid != 0 && r.stopGroup(ref, pgid)
 }
 
@@ -74,6 +80,39 @@ func (r *run) stopGroup(ref *proc.Ref, pgid int) bool {
 	r.patience -= time.Since(begin)
 	r.groups[pgid] = g
 	return g.stopped == r.looks
+}
+
+// inPack reports whether p was stopped with its process group in this look.
+func (r *run) inPack(p *process) bool {
+	g, ok := r.groups[p.pgid]
+	return ok && g.stopped > 0 && g.stopped == r.looks
+}
+
+// goOn continues the process groups that this look has stopped, each as one: if
+// each process were continued by itself, those that went on first would keep the
+// processor from us.
+func (r *run) goOn(fresh []*process) {
+	for pgid, g := range r.groups {
+		if g.stopped != r.looks {
+			continue
+		}
+		g.stopped = 0
+		r.groups[pgid] = g
+		err := r.fs.SignalGroup(g.pin, pgid, syscall.SIGCONT)
+		for _, p := range fresh {
+			switch {
+			case p.pgid != pgid || !p.waitedFor() || p.denied != nil:
+			case err != nil:
+				r.send(p, syscall.SIGCONT)
+			default:
+				p.signals = append(p.signals, signalName(syscall.SIGCONT))
+				r.tell(Event{Kind: KindSignal, ID: p.id, Signal: signalName(syscall.SIGCONT)})
+			}
+		}
+	}
+	for _, p := range fresh {
+		p.stopped = false
+	}
 }
 
 // pinned is a process group that was stopped, or is to be.

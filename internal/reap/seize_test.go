@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +27,10 @@ type hasty struct {
 	meanwhile func()
 }
 
-func (h *hasty) SeizeBy(seize func(*proc.Ref, int) (one, group bool), release func(*proc.Ref)) {
+func (h *hasty) SeizeBy(seize func(*proc.Ref, int) (one, group bool), release func(*proc.Ref), starved bool) {
+	if starved {
+		return // it is not
+	}
 	h.seize, h.release = seize, release
 }
 
@@ -134,15 +138,10 @@ func TestSeizedWhenCutShort(t *testing.T) {
 	}
 }
 
-// A process group is stopped through one of it that was seized and has stopped;
-// through another one when that is dead; and goes on when the end is cut short.
-func TestSeizeGroup(t *testing.T) {
-	fs, err := proc.New("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = fs.Close() })
-	cmd := exec.Command("/bin/sh", "-c", "sleep 1000 & echo $!; sleep 1000 & echo $!; sleep 1000 & echo $!; exec sleep 1000")
+// newGroup starts a process group of four that each run a command of the shell's.
+func newGroup(t *testing.T, fs *proc.FS, command string) (refs []*proc.Ref, pgid int) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", strings.Repeat(command+" & echo $!; ", 3)+"exec sleep 1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -155,7 +154,6 @@ func TestSeizeGroup(t *testing.T) {
 	if _, err := fmt.Fscan(out, &pids[0], &pids[1], &pids[2]); err != nil {
 		t.Fatal(err)
 	}
-	var refs []*proc.Ref
 	for _, pid := range append(pids, cmd.Process.Pid) {
 		ref, err := fs.Open(pid)
 		if err != nil {
@@ -165,7 +163,75 @@ func TestSeizeGroup(t *testing.T) {
 		refs = append(refs, ref)
 	}
 	t.Cleanup(func() { _ = refs[3].Signal(syscall.SIGKILL); _ = cmd.Wait() })
-	pgid := cmd.Process.Pid
+	return refs, cmd.Process.Pid
+}
+
+// starved is short of the processor: it tells of one of a process group, and lists
+// the group but for its leader.
+type starved struct {
+	refs  []*proc.Ref
+	pgid  int
+	seize func(*proc.Ref, int) (one, group bool)
+	whole bool // the group was stopped
+}
+
+func (s *starved) SeizeBy(seize func(*proc.Ref, int) (one, group bool), _ func(*proc.Ref), starved bool) {
+	if s.seize = nil; starved {
+		s.seize = seize
+	}
+}
+
+func (s *starved) Look(context.Context) (Look, error) {
+	look := Look{Clean: true}
+	if s.seize != nil {
+		_, s.whole = s.seize(s.refs[0], s.pgid)
+		look.Clean = false
+	}
+	for _, ref := range s.refs[:3] {
+		if ref.Signal(0) == nil {
+			look.End = append(look.End, Target{Ref: ref, PGID: s.pgid})
+		}
+	}
+	return look, nil
+}
+
+// A process group that was stopped in the first look goes on when it was asked to
+// go: who obeys does so within the grace, and who is not to be ended lives on.
+func TestStoppedBeforeItIsAsked(t *testing.T) {
+	fs, err := proc.New("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = fs.Close() })
+	refs, pgid := newGroup(t, fs, "sleep 1000")
+	l := &starved{refs: refs, pgid: pgid}
+	rep, err := Run(hangGuard(t), fs, l, anyone, longGrace)
+	if err != nil || !rep.Verified || !l.whole || len(rep.Processes) != 3 {
+		t.Fatalf("%+v, %v; stopped as one: %v", rep, err, l.whole)
+	}
+	for _, out := range rep.Processes {
+		if out.How != HowTerm || !slices.Contains(out.Signals, "CONT") {
+			t.Errorf("%+v", out)
+		}
+	}
+	if stat, err := readStat(pgid); err != nil || stat.state == "T" || stat.state == "Z" {
+		t.Errorf("who is not to be ended: %+v, %v", stat, err)
+	}
+}
+
+// A process group is stopped through one of it that was seized and has stopped;
+// through another one when that is dead; and goes on when the end is cut short.
+func TestSeizeGroup(t *testing.T) {
+	fs, err := proc.New("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = fs.Close() })
+	refs, pgid := newGroup(t, fs, "sleep 1000")
+	pids := make([]int, len(refs))
+	for i, ref := range refs {
+		pids[i] = ref.ID().PID
+	}
 	r := &run{fs: fs, bound: anyone, looks: 1, ctx: hangGuard(t), groups: map[int]pinned{}, seized: map[*proc.Ref]bool{}, known: map[*proc.Ref]*process{}}
 	await := func(what string, is func() bool) {
 		t.Helper()
