@@ -21,7 +21,10 @@ import (
 const (
 	envPatience = 500 * time.Millisecond
 	envLeast    = 500 * time.Millisecond // for a look whose time was over before it came to them
-	maxBlocked  = 8                      // goroutines left behind; after that nothing is read
+	// Below a subreaper descent tells, and an environment only who is another
+	// session's. Where the user has no other one, they are worth no more.
+	envBelow   = 250 * time.Millisecond
+	maxBlocked = 8 // goroutines left behind; after that nothing is read
 )
 
 type envReader struct {
@@ -91,8 +94,14 @@ func (e *envReader) close() {
 func (f *Finder) environments(ctx context.Context, queue []*record) error {
 	ctx, done := atLeast(ctx, envLeast)
 	defer done()
+	most := ctx
+	if f.t.Bound.ByDescentOnly && len(f.t.Others) == 0 {
+		var over context.CancelFunc
+		most, over = context.WithTimeout(ctx, envBelow)
+		defer over()
+	}
 	for len(queue) > 0 {
-		job, n, err := f.env.read(ctx, queue, envPatience)
+		job, n, err := f.env.read(most, queue, envPatience)
 		for k, r := range queue[:n] {
 			f.accept(r, &job.items[k])
 		}
@@ -106,7 +115,7 @@ func (f *Finder) environments(ctx context.Context, queue []*record) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			return nil // no descriptor left: the pass is not clean
+			return nil // no descriptor left, or not worth more time: the pass is not clean
 		}
 		f.unknown(queue[n])
 		queue[n].blocked = job

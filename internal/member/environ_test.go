@@ -7,6 +7,7 @@ import (
 
 	"xexit/internal/proc"
 	"xexit/internal/proc/proctest"
+	"xexit/internal/registry"
 )
 
 // TestBlockedEnvironment: one process whose environment never comes holds up
@@ -86,5 +87,43 @@ func TestBlockedForEver(t *testing.T) {
 	cancel()
 	if _, err := f.All(ctx); err == nil {
 		t.Log("finished before it was cancelled")
+	}
+}
+
+// TestSlowEnvironmentsBelow: below a subreaper, with no other session, nobody
+// waits long for environments: descent tells.
+func TestSlowEnvironmentsBelow(t *testing.T) {
+	fs := openProc(t)
+	tree := proctest.Start(t, proctest.Spec{Name: "reaper", UID: spawnUID(), Subreaper: true, Below: []proctest.Spec{{Name: "one"}, {Name: "two"}}})
+	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
+	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
+	target.Bound.Subreaper = target.Entry.Subreaper
+	for _, others := range []bool{false, true} {
+		f := newFinder(t, fs, target)
+		if others {
+			f.SetOthers([]registry.Entry{{ID: sessionB, UID: testUID()}})
+		}
+		var reads atomic.Int32
+		release := make(chan struct{})
+		f.env.environ = func(*proc.FS, int, []string, func(int, []byte)) error {
+			reads.Add(1)
+			<-release
+			return nil
+		}
+		pass := fullPass(t, f)
+		close(release)
+		// With another session each environment could speak for that one, so that
+		// patience is had with each.
+		if n := reads.Load(); (n > 1) != others {
+			t.Errorf("others %v: %d environments were asked for", others, n)
+		}
+		for _, name := range []string{"one", "two"} {
+			if got, _ := findingOf(pass, tree.PID(name)); !got.Member {
+				t.Errorf("others %v: %s: %+v", others, name, got)
+			}
+		}
+		if pass.Clean {
+			t.Errorf("others %v: clean", others)
+		}
 	}
 }
