@@ -30,7 +30,7 @@ BOOTED ?= control daemon displayd endlogin exempt gauntlet logins system
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: all build install uninstall demo check static unit test setup realtime scenarios vm containers gauntlet bombs test-display system soak soak-display bench fuzz check-long clean
+.PHONY: all build install uninstall demo check static unit test setup images realtime scenarios vm containers gauntlet bombs test-display system soak soak-display bench fuzz check-long clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -119,14 +119,24 @@ $(SUM): tests/cmd/testsum/*.go
 
 # test: all that the machine allows. As root on Debian or Ubuntu it first
 # installs what is missing; elsewhere what cannot run says so.
-test: setup static $(SUM)
+# The images for containers and emulated machines, which take as long as the unit
+# tests on a fresh machine, are made beside them.
+test: $(SUM)
+	@bash tests/setup.sh
+	@$(MAKE) --no-print-directory static
 	@echo '== unit tests, race detector'
-	@$(SUM) -race ./...
+	@$(MAKE) --no-print-directory images >bin/images.log 2>&1 & images=$$!; \
+	  $(SUM) -race ./...; tests=$$?; \
+	  wait $$images; images=$$?; cat bin/images.log; \
+	  [ $$tests -eq 0 ] && [ $$images -eq 0 ]
 	@$(MAKE) --no-print-directory realtime scenarios containers test-display
 	@echo 'make test: all passed'
 
 setup:
 	@bash tests/setup.sh
+	@$(MAKE) --no-print-directory images
+
+images:
 	@bash tests/image.sh
 	@bash tests/vm/kernel.sh
 
@@ -141,7 +151,7 @@ realtime: $(SUM)
 # cache, which does not see that the programs under test have changed.
 scenarios: build $(SUM)
 	@echo '== scenarios on real servers and processes'
-	@$(SUM) -C tests -count 1 -timeout 20m -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/($(subst $(space),|,matrix $(BOOTED)))$$")
+	@$(SUM) -C tests -count 1 -timeout 20m -p 3 -parallel 8 $(if $(RUN),-run '$(RUN)',) $$(cd tests && go list ./... | grep -vE "/($(subst $(space),|,matrix $(BOOTED)))$$")
 
 # A real suspend, Xorg on virtual terminals and older kernels, in emulated
 # machines: one boot a kernel. The scenarios run it too, beside the others.
