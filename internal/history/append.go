@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -13,8 +14,12 @@ import (
 )
 
 // DefaultLimit is the size in bytes at which a file is set aside for a new
-// one. One old file is kept, so a history never takes more than twice that.
+// one. One old file is kept, so a user's history never takes more than twice that.
 const DefaultLimit = 1 << 20
+
+// systemAside is how many old files of a whole machine's lasting history are kept:
+// some thousand ends.
+const systemAside = 32
 
 // runtimeName is the file of the first copy, in the runtime directory.
 const runtimeName = "records.jsonl"
@@ -66,14 +71,14 @@ func Append(dir, host string, line Record) error {
 // aside first. Nobody is waited for: where another writer has the lock, the
 // lines go in all the same, which is safe, and only the rotation is left out.
 func appendLines(path string, limit int64, lines ...[]byte) error {
-	return appendTo(path, limit, false, lines)
+	return appendTo(path, limit, 1, false, lines)
 }
 
-func appendTo(path string, limit int64, once bool, lines [][]byte) (err error) {
+func appendTo(path string, limit int64, aside int, once bool, lines [][]byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, created, err := openForAppend(path, limit, once)
+	f, created, err := openForAppend(path, limit, aside, once)
 	if err != nil {
 		return err
 	}
@@ -100,9 +105,10 @@ func appendTo(path string, limit int64, once bool, lines [][]byte) (err error) {
 	return nil
 }
 
-// openForAppend opens the file, after setting aside a full one. With wait it
-// comes back with the lock, otherwise only if that is free.
-func openForAppend(path string, limit int64, wait bool) (f *os.File, created bool, err error) {
+// openForAppend opens the file, after setting aside a full one, so that there are
+// at most so many of these. With wait it comes back with the lock, otherwise only
+// if that is free.
+func openForAppend(path string, limit int64, aside int, wait bool) (f *os.File, created bool, err error) {
 	for range 16 { // each time but one another writer was faster
 		_, statErr := os.Lstat(path)
 		created = errors.Is(statErr, os.ErrNotExist)
@@ -136,13 +142,27 @@ func openForAppend(path string, limit int64, wait bool) (f *os.File, created boo
 		if !locked || !full(path, info, limit) {
 			return f, created, nil
 		}
-		err = os.Rename(path, path+".1")
+		err = setAside(path, aside)
 		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, false, err
 		}
 	}
 	return nil, false, fmt.Errorf("open %s: it is full again at once", path)
 }
+
+// setAside makes the file the newest of those that were set aside, and drops the
+// oldest. Where it was cut short a number is missing, which does no harm.
+func setAside(path string, aside int) error {
+	for n := aside; n > 1; n-- {
+		if err := os.Rename(oldName(path, n-1), oldName(path, n)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Rename(path, oldName(path, 1))
+}
+
+// oldName is the name of a file that was set aside: 1 is the newest.
+func oldName(path string, n int) string { return path + "." + strconv.Itoa(n) }
 
 // full reports whether the opened file is to be set aside. It is not where path
 // names another file by now: the writer that had the lock before did it, and

@@ -3,6 +3,7 @@ package history
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -211,6 +212,28 @@ func TestRotation(t *testing.T) {
 	}
 	if last := records[len(records)-1].ID; last != string(rune('A'+99)) {
 		t.Errorf("the last record is %q", last)
+	}
+}
+
+// TestRotationOfTheSystem: a machine's history keeps many old files, and all are read.
+func TestRotationOfTheSystem(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "r.jsonl")
+	ends := 0
+	for i := range systemAside + 4 {
+		for k := range 3 {
+			if err := appendSystem(path, 1, []byte(line(t, ending(fmt.Sprint(i, "-", k))))); err != nil {
+				t.Fatal(err)
+			}
+			ends++
+		}
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != systemAside+1 {
+		t.Errorf("%d files, want %d", len(entries), systemAside+1)
+	}
+	records, problems, err := Read(path)
+	if err != nil || problems != nil || len(records) != systemAside+1 {
+		t.Fatalf("%d records of %d, %v, %v", len(records), ends, problems, err)
 	}
 }
 

@@ -37,12 +37,13 @@ func (f Found) Record() Record {
 	return Record{}
 }
 
-// Find looks for the lines of an end by its id in files, and in those that
-// were set aside for them. A file that does not exist is empty.
+// Find looks for the lines of an end by its id in files, and in the newest that
+// was set aside for each: an end is begun again soon, or first of all after a
+// pause. A file that does not exist is empty.
 func Find(id string, paths ...string) (found Found, err error) {
 	var errs []error
 	for _, path := range paths {
-		for _, name := range []string{path + ".1", path} {
+		for _, name := range []string{oldName(path, 1), path} {
 			text, err := readRegular(name)
 			if err != nil {
 				errs = append(errs, err)
@@ -102,7 +103,12 @@ func readRegular(path string) ([]byte, error) {
 // wrote them was killed before he could say so: each goes in if the file and
 // the one set aside for it lack it. It waits for other writers of this kind.
 func appendOnce(path string, limit int64, lines ...[]byte) error {
-	return appendTo(path, limit, true, lines)
+	return appendTo(path, limit, 1, true, lines)
+}
+
+// appendSystem is appendOnce for the lasting history of a whole machine.
+func appendSystem(path string, limit int64, lines ...[]byte) error {
+	return appendTo(path, limit, systemAside, true, lines)
 }
 
 // missing leaves out the lines that path and the file set aside for it have.

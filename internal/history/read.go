@@ -25,7 +25,7 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d: %s", term.Escape(p.Path), p.Line, p.What)
 }
 
-// Read reads the records of the files, in each case the one set aside first,
+// Read reads the records of the files, in each case those set aside first,
 // and makes one of what belongs together: a begin and a done line, and the
 // copies of a line in different files. They come in the order of time. A file
 // that does not exist is empty. The error names files that could not be read,
@@ -35,7 +35,11 @@ func Read(paths ...string) ([]Record, []Problem, error) {
 	var problems []Problem
 	var failed []error
 	for _, path := range paths {
-		for _, name := range []string{path + ".1", path} {
+		for n := systemAside; n >= 0; n-- {
+			name := path
+			if n > 0 {
+				name = oldName(path, n)
+			}
 			found, err := m.file(name)
 			problems = append(problems, found...)
 			if err != nil {

@@ -212,7 +212,7 @@ func appendStdin(args []string, stdin io.Reader) error {
 	put := appendLines
 	switch {
 	case len(args) == 3 && args[2] == onceArg:
-		put = appendOnce
+		put = appendSystem
 	case len(args) != 2:
 		return errors.New("usage: " + AppendVerb + " DIR HOST [once], got " + strconv.Itoa(len(args)) + " arguments")
 	}

@@ -36,7 +36,7 @@ func (h *Host) records() ([]Record, error) { return h.history("/var/lib/xexit") 
 func (h *Host) early() ([]Record, error) { return h.history("/run/xexit") }
 
 func (h *Host) history(dir string) (all []Record, err error) {
-	files, err := filepath.Glob(h.m.Path(dir) + "/*.jsonl")
+	files, err := filepath.Glob(h.m.Path(dir) + "/*.jsonl*") // also those set aside
 	if err != nil {
 		return nil, err
 	}
