@@ -78,7 +78,9 @@ PAM and sshd. Made by ` + "`make gauntlet`" + `; the ways, and who lives beside 
 them, are in tests/gauntlet.
 
 Versions: ` + strings.Join([]string{first("uname", "-sr"), first("systemd-nspawn", "--version"), "Debian 12 in the container"}, "; ") + `.
-The grace of xexit is 500 ms in all runs; the times contain it.
+The grace of xexit is 500 ms in all runs; the times contain it. A rival of
+systemd's has 10 s: by default it would send KILL to who ignores TERM after 90
+(TimeoutStopSec).
 
 `
 	for _, e := range enders {
