@@ -217,6 +217,8 @@ func guard(group, dir string) (release func() error, err error) {
 			find "$1" -depth -type d -exec rmdir {} + || sleep 0.1
 			n=$((n+1))
 		done 2>/dev/null
+		# The container's manager makes one of the same name in version 1.
+		for other in /sys/fs/cgroup/*/"${1##*/}"; do find "$other" -depth -type d -exec rmdir {} + 2>/dev/null; done
 		rm -rf "$2"
 		[ ! -e "$1" ]`, "sh", group, dir)
 	sh.SysProcAttr = &unix.SysProcAttr{Setsid: true}

@@ -115,7 +115,7 @@ func (h *Host) Run(kind Kind, end End, user string, what []Leftover, beside *Sta
 	}
 	out.Fates = map[string]Fate{}
 	for _, one := range lefts {
-		out.Fates[one.Name] = h.fate(one, beside == nil)
+		out.Fates[one.Name] = h.fate(one, beside == nil, begin.Add(h.ender.patience()))
 	}
 	out.Hurt = beside.hurt()
 	return out, nil
@@ -131,15 +131,16 @@ func (h *Host) over(l *Login) (reason string, err error) {
 	return done.Reason, err
 }
 
-// fate is what has become of a leftover. Who is to go is waited for: what is
-// below the user's manager goes when systemd takes this down.
-func (h *Host) fate(l left, last bool) Fate {
+// fate is what has become of a leftover. Who is to go is waited for, until the end
+// has had its time: what is below the user's manager goes when systemd takes this
+// down.
+func (h *Host) fate(l left, last bool, until time.Time) Fate {
 	want, patience := l.Beside, time.Duration(0)
 	if last {
 		want = l.Last
 	}
 	if want == Gone && h.ender != Nobody {
-		patience = h.ender.patience()
+		patience = max(0, time.Until(until))
 	}
 	if l.ref.Gone(patience) {
 		return Gone

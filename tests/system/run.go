@@ -14,7 +14,9 @@ type Plan struct {
 }
 
 // Plans are all cells of these Enders, one plan for each container. A login
-// that terminate-session ends, or nobody, need not end in every way.
+// that terminate-session ends, or nobody, need not end in every way. With
+// KillUserProcesses most cells are a wait for what never comes: one container for
+// each kind of login.
 func Plans(images []string, enders []Ender) (plans []Plan) {
 	for _, image := range images {
 		for _, e := range enders {
@@ -29,8 +31,14 @@ func Plans(images []string, enders []Ender) (plans []Plan) {
 						p.Cells = append(p.Cells, Cell{Image: image, Ender: e, Kind: k.Name, End: end, Last: true})
 					}
 				}
+				if e == Kill {
+					plans = append(plans, p)
+					p.Cells = nil
+				}
 			}
-			plans = append(plans, p)
+			if len(p.Cells) > 0 {
+				plans = append(plans, p)
+			}
 		}
 	}
 	return plans
