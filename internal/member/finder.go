@@ -173,7 +173,7 @@ func (f *Finder) Full(ctx context.Context) (Pass, error) {
 		if err := ctx.Err(); err != nil {
 			return f.finish(false), fmt.Errorf("find members: %w", err)
 		}
-		if f.now.Rounds == tailRounds || f.now.Fresh > 0 && f.now.Rounds >= tailRoundsFresh && (f.hunt.seize == nil || f.hunt.starved) {
+		if f.now.Rounds == tailRounds || f.now.Fresh > 0 && f.now.Rounds >= tailRoundsFresh && !f.hunt.all() {
 			break
 		}
 		f.now.Rounds++

@@ -77,6 +77,9 @@ func (f *Finder) SeizeBy(seize func(ref *proc.Ref, pgid int) (one, group bool), 
 // being stopped before anybody is looked at.
 const manyInGroup = 32
 
+// all reports whether everybody is to be seized who very likely is a member.
+func (h *hunt) all() bool { return h.seize != nil && !h.starved }
+
 // beginHunt draws from the pass before who very likely is a member.
 func (f *Finder) beginHunt() {
 	h := &f.hunt
@@ -335,7 +338,7 @@ const slack = 64
 // chase looks at those that came since the last listing, again and again until
 // nobody new did: who is seized has no more children.
 func (f *Finder) chase(ctx context.Context) error {
-	if f.hunt.seize == nil || f.hunt.starved {
+	if !f.hunt.all() {
 		return nil
 	}
 	for range chaseRounds {

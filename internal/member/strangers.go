@@ -35,7 +35,7 @@ const (
 // the listing is over: whoever breeds is to be met as soon as can be.
 func (f *Finder) putAside(s stranger) {
 	f.strangers = append(f.strangers, s)
-	if len(f.strangers) >= mostAside && f.hunt.seize == nil {
+	if len(f.strangers) >= mostAside && !f.hunt.all() {
 		f.readStrangers()
 	}
 }

@@ -60,7 +60,7 @@ func (f *Finder) open(pid int, s *proc.Stat) (*proc.Ref, error) {
 // readStat reads the first of all files of a process, behind a reference if it
 // is new and may well become a member.
 func (f *Finder) readStat(r *record, pid int, likely bool) error {
-	if likely && f.room == 0 && f.hunt.seize != nil {
+	if likely && f.room == 0 && f.hunt.all() {
 		f.dropDead()
 	}
 	if !likely || f.room == 0 || r.ID.PID != 0 {
@@ -139,7 +139,7 @@ func (f *Finder) take(ctx context.Context, from int) {
 		f.past[r.ID] = struct{}{}
 		f.refs = append(f.refs, r.ref)
 		f.now.Fresh++
-		if f.hunt.seize != nil && !f.hunt.starved && !r.seized {
+		if f.hunt.all() && !r.seized {
 			f.seize(r, r.ref)
 		}
 	}

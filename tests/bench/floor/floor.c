@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -34,9 +35,11 @@ struct known {
 	char denied, own;
 };
 
+enum { MOST_HELD = 1 << 15 };
+
 static struct known *known; /* by number */
 static int most, proc, queue, self;
-static int held[4096], holders[4096], holding, members, fresh;
+static int held[MOST_HELD], holders[MOST_HELD], holding, members, fresh;
 static char entries[32 << 10], text[32 << 10];
 static const char *wanted;
 
@@ -111,7 +114,7 @@ static void visit(int pid, uint64_t inode)
 	}
 	k->own = 1;
 	int ref = syscall(SYS_pidfd_open, pid, 0);
-	if (ref < 0 || holding == 4096)
+	if (ref < 0 || holding == MOST_HELD)
 		errx(1, "no reference to %d", pid);
 	file(pid, "stat", 0);
 	file(pid, "sessionid", 0);
@@ -173,6 +176,11 @@ int main(int argc, char **argv)
 {
 	if (argc != 2)
 		errx(2, "usage: floor NAME=VALUE");
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* as Go's runtime does */
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	double start = now();
 	wanted = argv[1];
 	proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
