@@ -95,9 +95,7 @@ func TestBlockedForEver(t *testing.T) {
 func TestSlowEnvironmentsBelow(t *testing.T) {
 	fs := openProc(t)
 	tree := proctest.Start(t, proctest.Spec{Name: "reaper", UID: spawnUID(), Subreaper: true, Below: []proctest.Spec{{Name: "one"}, {Name: "two"}}})
-	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
-	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
-	target.Bound.Subreaper = target.Entry.Subreaper
+	target := targetBelow(t, fs, tree.PID("reaper"))
 	for _, others := range []bool{false, true} {
 		f := newFinder(t, fs, target)
 		if others {

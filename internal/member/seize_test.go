@@ -10,6 +10,15 @@ import (
 	"xexit/internal/session"
 )
 
+// targetBelow is a session that has a subreaper, and so nobody above or beside it.
+func targetBelow(t *testing.T, fs *proc.FS, reaper int) Target {
+	t.Helper()
+	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
+	target.Entry.Subreaper = procID(t, fs, reaper)
+	target.Bound.Subreaper = target.Entry.Subreaper
+	return target
+}
+
 // Whoever very likely is a member is told of as soon as it is seen, and let go
 // if something that is read later speaks for another session.
 func TestSeize(t *testing.T) {
@@ -18,9 +27,7 @@ func TestSeize(t *testing.T) {
 		{Name: "old"},
 		{Name: "parent", Below: []proctest.Spec{{Name: "child"}, {Name: "orphan", Orphan: true}, {Name: "nested", Env: []string{session.MarkerName + "=" + string(sessionB)}}}},
 	}}, proctest.Spec{Name: "outsider", UID: spawnUID()})
-	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
-	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
-	target.Bound.Subreaper = target.Entry.Subreaper
+	target := targetBelow(t, fs, tree.PID("reaper"))
 	f := newFinder(t, fs, target)
 
 	var seized, released []int
@@ -74,9 +81,7 @@ func TestSeizePack(t *testing.T) {
 		{Name: "loose"},
 		{Name: "leader", Setsid: true, Below: []proctest.Spec{{Name: "known"}, {Name: "new"}, {Name: "stranger", Env: foreign}}},
 	}}, proctest.Spec{Name: "outsider", UID: spawnUID()})
-	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
-	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
-	target.Bound.Subreaper = target.Entry.Subreaper
+	target := targetBelow(t, fs, tree.PID("reaper"))
 	f := newFinder(t, fs, target)
 	fullPass(t, f)
 	for _, name := range []string{"new", "loose"} {
@@ -146,9 +151,7 @@ func TestSeizeKnownPack(t *testing.T) {
 	tree := proctest.Start(t, proctest.Spec{Name: "reaper", UID: spawnUID(), Subreaper: true, Below: []proctest.Spec{
 		{Name: "crowd", Setsid: true, Below: many}, {Name: "couple", Setsid: true, Below: []proctest.Spec{{Name: "half"}}},
 	}})
-	target := Target{Entry: entryA(t, fs), Bound: Bound{UID: testUID(), ByDescentOnly: true}}
-	target.Entry.Subreaper = procID(t, fs, tree.PID("reaper"))
-	target.Bound.Subreaper = target.Entry.Subreaper
+	target := targetBelow(t, fs, tree.PID("reaper"))
 	f := newFinder(t, fs, target)
 	fullPass(t, f)
 	packs := []int{}

@@ -83,10 +83,7 @@ func (r *run) stopGroup(ref *proc.Ref, pgid int) bool {
 }
 
 // inPack reports whether p was stopped with its process group in this look.
-func (r *run) inPack(p *process) bool {
-	g, ok := r.groups[p.pgid]
-	return ok && g.stopped > 0 && g.stopped == r.looks
-}
+func (r *run) inPack(p *process) bool { return r.groups[p.pgid].stopped == r.looks }
 
 // goOn continues the process groups that this look has stopped, each as one: if
 // each process were continued by itself, those that went on first would keep the

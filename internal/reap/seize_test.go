@@ -138,10 +138,10 @@ func TestSeizedWhenCutShort(t *testing.T) {
 	}
 }
 
-// newGroup starts a process group of four that each run a command of the shell's.
-func newGroup(t *testing.T, fs *proc.FS, command string) (refs []*proc.Ref, pgid int) {
+// newGroup starts a process group of four that sleep; its leader is the last.
+func newGroup(t *testing.T, fs *proc.FS) (refs []*proc.Ref, pgid int) {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", strings.Repeat(command+" & echo $!; ", 3)+"exec sleep 1000")
+	cmd := exec.Command("/bin/sh", "-c", strings.Repeat("sleep 1000 & echo $!; ", 3)+"exec sleep 1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -198,12 +198,8 @@ func (s *starved) Look(context.Context) (Look, error) {
 // A process group that was stopped in the first look goes on when it was asked to
 // go: who obeys does so within the grace, and who is not to be ended lives on.
 func TestStoppedBeforeItIsAsked(t *testing.T) {
-	fs, err := proc.New("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = fs.Close() })
-	refs, pgid := newGroup(t, fs, "sleep 1000")
+	fs := openProc(t)
+	refs, pgid := newGroup(t, fs)
 	l := &starved{refs: refs, pgid: pgid}
 	rep, err := Run(hangGuard(t), fs, l, anyone, longGrace)
 	if err != nil || !rep.Verified || !l.whole || len(rep.Processes) != 3 {
@@ -222,12 +218,8 @@ func TestStoppedBeforeItIsAsked(t *testing.T) {
 // A process group is stopped through one of it that was seized and has stopped;
 // through another one when that is dead; and goes on when the end is cut short.
 func TestSeizeGroup(t *testing.T) {
-	fs, err := proc.New("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = fs.Close() })
-	refs, pgid := newGroup(t, fs, "sleep 1000")
+	fs := openProc(t)
+	refs, pgid := newGroup(t, fs)
 	pids := make([]int, len(refs))
 	for i, ref := range refs {
 		pids[i] = ref.ID().PID

@@ -86,9 +86,6 @@ func Bombers() []Ender {
 // xexit reports whether an Ender is ours.
 func (e *Ender) xexit() bool { return e.Position != Nowhere }
 
-// inside reports whether the session is one within a login.
-func (e *Ender) inside() bool { return e.Position == Below || e.Position == User }
-
 // share is how many runs xexit has for one of this Ender's.
 func (e *Ender) share() int {
 	switch {
@@ -249,7 +246,7 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 	}
 	pids := t.alive()
 	left := len(pids)
-	defer func() { err = errors.Join(err, a.clear(t, left > 0 || !e.inside())) }()
+	defer func() { err = errors.Join(err, a.clear(t, left > 0 || !e.Position.inside())) }()
 	if e.xexit() {
 		after, verified := lastDeath(text)
 		took = after - bombGrace
@@ -270,7 +267,7 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 
 // open opens a session in a login of its own, or one within the shared login.
 func (a *bombArena) open(t *trial, e Ender) (err error) {
-	if !e.inside() {
+	if !e.Position.inside() {
 		if t.login, err = a.m.SSHPlain(t.name, "alice", client); err != nil {
 			return err
 		}

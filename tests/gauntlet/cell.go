@@ -99,7 +99,7 @@ func (t *trial) open(p Position) (err error) {
 		return err
 	}
 	t.in = t.login
-	if p == Below || p == User {
+	if p.inside() {
 		if err := t.within(p); err != nil {
 			return err
 		}

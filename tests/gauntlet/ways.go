@@ -18,6 +18,9 @@ const (
 	Nowhere Position = "a rival"
 )
 
+// inside reports whether the session is one within a login.
+func (p Position) inside() bool { return p == Below || p == User }
+
 // Way is one way to outlive a session.
 type Way struct {
 	Name string
