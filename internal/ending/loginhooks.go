@@ -26,8 +26,7 @@ func (r *run) userHooks(ctx context.Context, specs []hook.Spec) error {
 	options := r.hookOptions()
 	options.Shield, options.Stage = r.config.Hooks.Shield, r.host.Self
 	if logind.Booted(r.host.Root) {
-		r.inUnits(ctx, specs, hook.Environ(r.target.environ(), clean(r.vars())), number(r.target.entry.UID), options)
-		return nil
+		return r.inUnits(ctx, specs, hook.Environ(r.target.environ(), clean(r.vars())), number(r.target.entry.UID), options)
 	}
 	u, err := r.host.account(ctx, r.target.entry.UID)
 	if err != nil { // as root they would be somebody else's scripts
@@ -45,8 +44,7 @@ func (l *loginEnd) rootHooks(ctx context.Context) error {
 	specs, err := l.listHooks(l.config.Hooks.RootDir)
 	env := hook.Environ([]string{rootPath, "XEXIT_LOGIN=" + l.asked.Login, "XEXIT_UID=" + number(l.asked.UID)}, clean(l.vars()))
 	if logind.Booted(l.host.Root) {
-		l.inUnits(ctx, specs, env, "", l.hookOptions())
-		return err
+		return errors.Join(err, l.inUnits(ctx, specs, env, "", l.hookOptions()))
 	}
 	return errors.Join(err, l.inGroups(ctx, specs, env, nil, l.hookOptions()))
 }
@@ -79,13 +77,18 @@ func only(text, signs string) string {
 	return text
 }
 
-func (r *run) inUnits(ctx context.Context, specs []hook.Spec, env []string, user string, o hook.Options) {
+func (r *run) inUnits(ctx context.Context, specs []hook.Spec, env []string, user string, o hook.Options) error {
+	if len(specs) == 0 {
+		return nil
+	}
+	over := r.holdStill(ctx)
 	for _, spec := range specs {
 		// The same name at a second attempt: a hook that the first one started
 		// and did not wait for is ended then, not run twice at once.
 		by := unitRunner{fmt.Sprintf("xexit-hook-%s-%d.service", r.record.ID, len(r.record.Hooks)), user, r.target.login, &r.noBus}
 		r.ran(hook.RunBy(ctx, spec, env, o, by))
 	}
+	return over()
 }
 
 // unitRunner is a hook.Runner by systemd.

@@ -176,6 +176,7 @@ type run struct {
 	looker *looker
 	record history.Record
 	noBus  error // systemd cannot be asked: known after the first time
+	silent bool  // it was late to answer: see holdStill
 }
 
 func (h Host) newRun(t *target, reg *registry.Registry, c config.Config, req Request, log *slog.Logger) *run {

@@ -481,3 +481,58 @@ func TestBusHangs(t *testing.T) {
 		}
 	}
 }
+
+// While systemd does not answer the login stands still: what keeps systemd busy may
+// be what dies in it. Its hooks run when it answers, and then all of it is ended.
+func TestSystemdBusy(t *testing.T) {
+	h := boot(t)
+	h.write("/etc/Xexit.d/10-user", "#!/bin/sh\necho ran\n", 0o755)
+	h.write("/etc/xexit/end.d/20-root", "#!/bin/sh\necho ran\n", 0o755)
+	s, id := h.login("one", "alice")
+	left := h.leaves(s, "exec sleep 50081")
+	other, _ := h.login("two", "alice")
+	h.logout(s, id)
+	if err := os.WriteFile(h.m.Path("/run/scenario/request"), []byte(h.request(id, 21001, "grace = \"100ms\"\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	systemd, err := h.m.RefOf(1)
+	if err == nil {
+		err = systemd.Signal(unix.SIGSTOP)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Signal(unix.SIGCONT) //nolint:errcheck // it was, if all went well
+	ended := make(chan machine.Result, 1)
+	go func() {
+		r, err := h.m.Run(machine.RootSocket, agent.Request{
+			Argv: []string{"sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/request"}, Env: machine.RootEnv(), UID: 0,
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- r
+	}()
+	frozen := func(session string) (bool, error) {
+		text, err := os.ReadFile(h.m.Path("/sys/fs/cgroup/user.slice/user-21001.slice/session-" + session + ".scope/cgroup.events"))
+		return strings.Contains(string(text), "frozen 1"), err
+	}
+	if err := machine.Until("the login stands still", func() (bool, error) { return frozen(id) }); err != nil {
+		t.Error(err)
+	}
+	if !left.Alive() || !other.Leader.Alive() {
+		t.Errorf("ended before systemd has answered: leftover lives %v, another login's leader %v", left.Alive(), other.Leader.Alive())
+	}
+	if err := systemd.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	r := <-ended
+	if r.Status != 0 || left.Alive() || !other.Leader.Alive() || !strings.Contains(r.Stdout, `"verified":true`) || strings.Count(r.Stdout, "systemd did not answer") != 1 {
+		t.Errorf("%+v, lives %v, another login's leader %v", r, left.Alive(), other.Leader.Alive())
+	}
+	for _, name := range []string{"10-user", "20-root"} {
+		if got, want := h.hooks(id)[name], (hook{Name: name, Output: "ran\n"}); !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}

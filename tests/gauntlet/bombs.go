@@ -24,6 +24,9 @@ const bombGrace = 100 * time.Millisecond
 // there may be nobody to see. A bomb's slowest chain has one each 50 ms.
 const bombCalm = 100 * time.Millisecond
 
+// bombPause is between two looks at who is left of a bomb.
+const bombPause = 10 * time.Millisecond
+
 // StageBombs is Stage with the grace that the bombs are given.
 func StageBombs(repository, dir string) error {
 	if err := Stage(repository, dir); err != nil {
@@ -103,6 +106,7 @@ type BombRow struct {
 	Churn       bool // another user started 200 processes a second meanwhile
 	Runs        int
 	Took        []time.Duration // of the runs after which nobody was left
+	Whole       []time.Duration // of the same, from the command or the event on
 	Wrong       []string        // of xexit's: what was left, or not verified
 }
 
@@ -232,12 +236,13 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 		close(done)
 		return errors.Join(err, a.clear(t, true))
 	}
-	var took time.Duration
+	var took, whole time.Duration
 	limit := time.NewTimer(e.Patience + bombCalm)
 	defer limit.Stop()
 	select {
 	case at := <-over:
 		took = at.Sub(begin)
+		whole = took
 	case <-limit.C:
 	}
 	close(done)
@@ -260,7 +265,7 @@ func (a *bombArena) run(way Way, e Ender, row *BombRow) (err error) {
 		}
 	}
 	if left == 0 {
-		row.Took = append(row.Took, took)
+		row.Took, row.Whole = append(row.Took, took), append(row.Whole, whole)
 	}
 	return nil
 }
@@ -342,10 +347,13 @@ func lastDeath(text string) (after time.Duration, verified bool) {
 			After float64 `json:"after_ms"`
 		}
 	}
+	first := func(into any) error { // what else was said follows
+		return json.NewDecoder(strings.NewReader(text)).Decode(into)
+	}
 	var records []record
-	if json.Unmarshal([]byte(text), &records) != nil {
+	if first(&records) != nil {
 		records = make([]record, 1)
-		if json.Unmarshal([]byte(text), &records[0]) != nil {
+		if first(&records[0]) != nil {
 			return 0, false
 		}
 	}
@@ -365,27 +373,34 @@ func WriteBombs(w io.Writer, rows []BombRow) {
 		if churn {
 			title = "Another user starts 200 processes a second"
 		}
-		fmt.Fprintf(w, "\n## %s\n\n| bomb | ended by | runs | converged | median | worst | median / floor |\n| --- | --- | --- | --- | --- | --- | --- |\n", title)
+		fmt.Fprintf(w, "\n## %s\n\n| bomb | ended by | runs | converged | median | worst | median / floor | whole, median | whole, worst |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n", title)
 		var floor time.Duration
 		for _, r := range rows {
 			if r.Churn != churn {
 				continue
 			}
-			slices.SortFunc(r.Took, cmp.Compare[time.Duration])
-			middle, worst, ratio := "never", "", ""
-			if n := len(r.Took); n > 0 {
-				median := r.Took[n/2]
-				if r.Ender == floorName {
-					floor = median
-				}
-				middle, worst = millis(median), millis(r.Took[n-1])
-				if floor > 0 {
-					ratio = fmt.Sprintf("%.1f", float64(median)/float64(floor))
-				}
+			median, times := middleAndWorst(r.Took)
+			_, whole := middleAndWorst(r.Whole)
+			if r.Ender == floorName {
+				floor = median
 			}
-			fmt.Fprintf(w, "| %s | %s | %d | %d | %s | %s | %s |\n", r.Bomb, r.Ender, r.Runs, len(r.Took), middle, worst, ratio)
+			ratio := ""
+			if floor > 0 && median > 0 {
+				ratio = fmt.Sprintf("%.1f", float64(median)/float64(floor))
+			}
+			fmt.Fprintf(w, "| %s | %s | %d | %d | %s | %s | %s |\n", r.Bomb, r.Ender, r.Runs, len(r.Took), times, ratio, whole)
 		}
 	}
+}
+
+// middleAndWorst sorts the times and returns the two as cells of a table.
+func middleAndWorst(times []time.Duration) (middle time.Duration, cells string) {
+	n := len(times)
+	if n == 0 {
+		return 0, "never | "
+	}
+	slices.SortFunc(times, cmp.Compare[time.Duration])
+	return times[n/2], millis(times[n/2]) + " | " + millis(times[n-1])
 }
 
 func millis(d time.Duration) string {

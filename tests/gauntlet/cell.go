@@ -225,13 +225,13 @@ func (t *trial) alive() []int {
 // emptied returns when the way has no process any more, or when done. It looks
 // again for a while: between two generations nobody may be seen.
 func (t *trial) emptied(done <-chan struct{}) time.Time {
-	tick := time.NewTicker(time.Millisecond)
+	pause, calm := time.Millisecond, 20*time.Millisecond
+	if t.way.Bomb { // whose five hundred are not to be listed all the time: that takes the ender's processor
+		pause, calm = bombPause, bombCalm
+	}
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	var since time.Time
-	calm := 20 * time.Millisecond
-	if t.way.Bomb {
-		calm = bombCalm
-	}
 	for {
 		if len(t.alive()) > 0 {
 			since = time.Time{}

@@ -56,7 +56,9 @@ Versions: ` + strings.Join([]string{first("uname", "-sr"), first("systemd-nspawn
 Times are from the end of the grace until the last process was dead, as xexit's
 record says; the floor's from its start, as long after the bomb, until the kernel says that the login's
 control group has nobody in it, the rivals' until it lists nobody, the classic
-script's 3 s included. A run has converged if nobody
+script's 3 s included. The whole time is from the command, or for the two that
+notice it from the event, until the group lists nobody: with the program's start,
+the exit scripts and a grace of ` + "`100 ms`" + `. A run has converged if nobody
 was left for 100 ms, and for xexit if it says that it is verified too. The loop
 of pkill gets 3 s, the script 6 s, and both a twentieth of the runs; the floor a
 quarter.
