@@ -82,9 +82,9 @@ type classifier struct {
 	owns bool // scope and audit id speak for the session
 	sole bool // it is the user's only session, and policy takes all
 
-	shared   []bool        // markers whose value processes of other live sessions have, too
-	index    map[int]int32 // by number
-	parent   []int32       // -1: not there
+	shared   []bool       // markers whose value processes of other live sessions have, too
+	index    table[int32] // by number, from 1 on
+	parent   []int32      // -1: not there
 	groups   []cgroup
 	below    []int16 // whose subreaper is the nearest above: 0 nobody's, ours, ours+1+k
 	inside   []bool  // below the bound's subreaper
@@ -104,13 +104,13 @@ const (
 )
 
 func newClassifier(v []veto) *classifier {
-	return &classifier{vetoes: v, index: map[int]int32{}}
+	return &classifier{vetoes: v}
 }
 
 // begin starts over with a new snapshot, or the same one read again.
 func (c *classifier) begin(t *Target, s *Snapshot) {
 	c.t, c.s = t, s
-	clear(c.index)
+	c.index.clear()
 	c.shared = c.shared[:0]
 	for range t.Entry.Markers {
 		c.shared = append(c.shared, false)
@@ -126,7 +126,7 @@ func (c *classifier) add(from int) {
 	processes := c.s.Processes
 	c.reserve(len(processes) - from)
 	for i := from; i < len(processes); i++ {
-		c.index[processes[i].ID.PID] = int32(i)
+		c.index.set(processes[i].ID.PID, int32(i)+1)
 		c.parent = append(c.parent, -1)
 		c.groups = append(c.groups, parseCgroup(processes[i].Cgroup))
 		c.below = append(c.below, 0)
@@ -140,8 +140,8 @@ func (c *classifier) add(from int) {
 	}
 	for i := from; i < len(processes); i++ {
 		p := processes[i]
-		if j, ok := c.index[p.PPID]; ok && int(j) != i && processes[j].ID.MayBeParentOf(p.ID) {
-			c.parent[i] = j
+		if j := c.at(p.PPID); j >= 0 && j != i && processes[j].ID.MayBeParentOf(p.ID) {
+			c.parent[i] = int32(j)
 		}
 	}
 	for i := from; i < len(processes); i++ {
@@ -211,12 +211,12 @@ func (c *classifier) sharesLogin() bool {
 	return false
 }
 
+// at is the index of a number; -1: there is none.
+func (c *classifier) at(pid int) int { return int(c.index.get(pid)) - 1 }
+
 func (c *classifier) find(id session.ProcID) (int, bool) {
-	if id.IsZero() {
-		return 0, false
-	}
-	i, ok := c.index[id.PID]
-	return int(i), ok && c.s.Processes[i].ID == id
+	i := c.at(id.PID)
+	return i, i >= 0 && !id.IsZero() && c.s.Processes[i].ID == id
 }
 
 // isAnchor: the session's own processes, wherever they are.

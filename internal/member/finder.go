@@ -36,8 +36,8 @@ type Finder struct {
 	fs *proc.FS
 	t  Target
 
-	records map[int]*record // by number
-	refs    []*proc.Ref     // all that were ever handed out
+	records table[*record] // by number
+	refs    []*proc.Ref    // all that were ever handed out
 	past    map[session.ProcID]struct{}
 	exempt  map[session.ProcID]string // all that ever were, and by what
 	partial bool                      // Listed left somebody out
@@ -60,6 +60,8 @@ type Finder struct {
 
 	fresh     []record   // of a first pass, not in use yet
 	strangers []stranger // of the listing, not read yet
+	waits     bool       // what is in our reach is put into near
+	near      []entry    // of the listing, not read yet
 	second    *proc.FS   // for the second reader of strangers
 
 	held    []*record // of this pass, with a reference that nobody asked for yet
@@ -117,13 +119,12 @@ const (
 func NewFinder(fs *proc.FS, t Target) *Finder {
 	f := &Finder{
 		fs: fs, t: t,
-		records: map[int]*record{},
-		past:    map[session.ProcID]struct{}{},
-		exempt:  map[session.ProcID]string{},
-		scope:   map[int]struct{}{},
-		class:   newClassifier(vetoesFor(&t)),
-		hide:    newHiding(fs),
-		short:   (*hunt).isStarved,
+		past:   map[session.ProcID]struct{}{},
+		exempt: map[session.ProcID]string{},
+		scope:  map[int]struct{}{},
+		class:  newClassifier(vetoesFor(&t)),
+		hide:   newHiding(fs),
+		short:  (*hunt).isStarved,
 	}
 	f.env = newEnvReader(fs.Root(), t.Entry.Markers)
 	f.visit = f.visitEntry
@@ -239,6 +240,7 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 		return fmt.Errorf("find members: %w", err)
 	}
 	f.hunt.chased, f.hunt.ctx = f.low, ctx
+	f.waits = f.pass == 1
 	if err := f.fs.Entries(0, f.visit); err != nil {
 		return fmt.Errorf("find members: %w", err)
 	}
@@ -246,6 +248,7 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	f.readStrangers()
+	f.visitWaiting()
 	f.readHidden(ctx, patience)
 	// Where ctx is over some environments are unknown. The others tell all the same.
 	err := f.readRest(ctx, 0)
@@ -259,7 +262,7 @@ func (f *Finder) first(ctx context.Context, patience time.Duration) error {
 func (f *Finder) begin() {
 	f.beginHunt()
 	f.pass++
-	f.partial, f.judged = false, false
+	f.partial, f.judged, f.near = false, false, nil
 	f.now = Pass{Findings: f.now.Findings[:0]}
 	f.services, f.servicesErr, f.listedServices = nil, nil, false
 	f.order, f.snap.Processes = f.order[:0], f.snap.Processes[:0]
@@ -398,12 +401,12 @@ func (f *Finder) newRecord() *record {
 // forget drops what was not seen in this pass.
 func (f *Finder) forget() {
 	f.fresh = nil
-	if len(f.records) <= len(f.order) {
+	if f.records.count <= len(f.order) {
 		return
 	}
-	for pid, r := range f.records {
+	for pid, r := range f.records.all() {
 		if r.pass != f.pass {
-			delete(f.records, pid)
+			f.records.set(pid, nil)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (f *Finder) readHidden(ctx context.Context, patience time.Duration) {
 		return
 	}
 	clear(h.parents)
-	for pid, r := range f.records {
+	for pid, r := range f.records.all() {
 		if r.pass != f.pass && !r.Far && !r.Dead {
 			h.parents[pid] = 0 // seen before; it may have gone into hiding
 		}
@@ -92,7 +92,7 @@ func (f *Finder) listChildren() {
 			continue
 		}
 		for _, pid := range h.children {
-			if known := f.records[pid]; known == nil || known.pass != f.pass {
+			if known := f.records.get(pid); known == nil || known.pass != f.pass {
 				h.parents[pid] = r.ID.PID
 			} else if known.Hidden {
 				known.PPID = r.ID.PID
@@ -152,7 +152,7 @@ const (
 // askSome asks about the numbers from+1..to.
 func (f *Finder) askSome(from, to int) {
 	f.fs.Signalable(from, to, func(pid int) {
-		if r := f.records[pid]; r == nil || r.pass != f.pass {
+		if r := f.records.get(pid); r == nil || r.pass != f.pass {
 			f.hide.parents[pid] = 0
 		}
 	})
@@ -207,7 +207,7 @@ func (f *Finder) stillHidden(r *record) bool {
 
 // goneHidden is gone, once for a process that is remembered.
 func (f *Finder) goneHidden(pid int) {
-	if r := f.records[pid]; r != nil {
+	if r := f.records.get(pid); r != nil {
 		r.Dead = true
 	}
 	f.gone(pid)
@@ -216,7 +216,7 @@ func (f *Finder) goneHidden(pid int) {
 // meetHidden enters a process of which nothing is known but its number, and
 // perhaps its parent.
 func (f *Finder) meetHidden(pid, parent int, denied, dead bool) {
-	r := f.records[pid]
+	r := f.records.get(pid)
 	if r == nil || !r.Hidden && r.ref == nil || r.ref != nil && r.ref.Signal(0) != nil || r.Dead && !dead {
 		r = &record{Process: Process{ID: session.ProcID{PID: pid}, Comm: hiddenName}}
 	}
@@ -226,7 +226,7 @@ func (f *Finder) meetHidden(pid, parent int, denied, dead bool) {
 	r.Hidden, r.Dead, r.Denied, r.inode = true, dead, denied, 0
 	r.UID, r.UIDKnown = f.t.Bound.UID, !denied // kill(2) is for the user's own
 	r.State, r.Audit, r.Env = '?', session.NoAudit, EnvDenied
-	f.records[pid] = r
+	f.records.set(pid, r)
 	f.seen(r)
 }
 

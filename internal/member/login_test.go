@@ -123,9 +123,10 @@ func TestNothingElseEndsWithLogin(t *testing.T) {
 			}
 		}
 		if wrong != "" {
-			p := f.snap.Processes[c.index[pid]]
+			i := c.at(pid)
+			p := f.snap.Processes[i]
 			t.Fatalf("seed %d: %d %s, but is a member: %v (%v)\n%+v\ntruth %+v\ntarget %+v\nlogins %+v",
-				seed, pid, wrong, c.rulings[c.index[pid]].why, c.rulings[c.index[pid]].evidence, *p, f.byPID[pid], f.target, f.snap.Logins)
+				seed, pid, wrong, c.rulings[i].why, c.rulings[i].evidence, *p, f.byPID[pid], f.target, f.snap.Logins)
 		}
 	}
 	if ends*2 < own || logins < 100 {

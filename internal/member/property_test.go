@@ -53,7 +53,7 @@ func TestNothingElseIsEnded(t *testing.T) {
 			}
 		}
 		if wrong != "" {
-			i := c.index[pid]
+			i := c.at(pid)
 			p := f.snap.Processes[i]
 			t.Fatalf("seed %d: %d %s, but is a member: %v (%v)\n%+v\ntruth %+v\ntarget %+v\nlogins %+v",
 				seed, pid, wrong, c.rulings[i].why, c.rulings[i].evidence, *p, f.byPID[pid], f.target, f.snap.Logins)

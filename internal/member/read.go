@@ -13,7 +13,7 @@ import (
 // one all but the environment, which readRest reads. It never fails: what cannot be read is
 // counted.
 func (f *Finder) visitEntry(pid int, inode uint64) error {
-	r := f.records[pid]
+	r := f.records.get(pid)
 	if r != nil && r.pass == f.pass && r.Hidden && f.stillHidden(r) {
 		r.inode = inode
 		return nil
@@ -37,21 +37,55 @@ func (f *Finder) visitEntry(pid int, inode uint64) error {
 		f.seen(r)
 		return nil
 	}
-	if denied {
+	switch {
+	case denied:
 		f.putAside(stranger{entry: entry{pid, inode}, record: r})
-		return nil
+	case f.mayWait():
+		f.near = append(f.near, entry{pid, inode})
+	default:
+		f.visitReachable(r, entry{pid, inode}, same, listed)
 	}
-	owner, _, err := f.fs.Owner(pid)
-	if err != nil {
-		f.failed(pid, err)
-		return nil
-	}
-	if same && r.Far && !r.Denied && !listed && owner == r.owner && owner != 0 {
-		f.seen(r)
-		return nil
-	}
-	f.visitNear(r, pid, inode, owner)
 	return nil
+}
+
+// visitReachable is visitEntry for one that may be signalled.
+func (f *Finder) visitReachable(r *record, e entry, same, listed bool) {
+	owner, _, err := f.fs.Owner(e.pid)
+	switch {
+	case err != nil:
+		f.failed(e.pid, err)
+	case same && r.Far && !r.Denied && !listed && owner == r.owner && owner != 0:
+		f.seen(r)
+	default:
+		f.visitNear(r, e.pid, e.inode, owner)
+	}
+}
+
+// starvedCheck is for how many that wait it is asked once whether we are starved.
+const starvedCheck = 32
+
+// mayWait reports whether those in our reach are read after the strangers. It is
+// so in the first look, unless somebody breeds or keeps us from the processor:
+// reading them takes references, and until there is room for more than 64 the
+// kernel has every one wait that is opened (linux.GrowFDTable).
+func (f *Finder) mayWait() bool {
+	if !f.waits || f.hunt.all() {
+		return false
+	}
+	if f.hunt.seize != nil && len(f.near)%starvedCheck == 0 && f.short(&f.hunt) {
+		f.waits = false
+	}
+	return f.waits
+}
+
+// visitWaiting reads those that have waited.
+func (f *Finder) visitWaiting() {
+	f.waits = false
+	for _, e := range f.near {
+		_, listed := f.scope[e.pid]
+		f.visitReachable(f.records.get(e.pid), e, false, listed)
+	}
+	f.near = nil
 }
 
 // visitNear reads one that may be in our reach. r is what is known of it, nil if
@@ -76,7 +110,7 @@ func (f *Finder) visitNear(r *record, pid int, inode uint64, owner uint32) {
 	r.Hidden = false
 	r.exact = r.exact && r.owner == owner
 	r.inode, r.owner, r.Denied = inode, owner, false
-	f.records[pid] = r
+	f.records.set(pid, r)
 	if err := f.place(r); err != nil {
 		f.failed(pid, err)
 		return
@@ -232,7 +266,7 @@ func (f *Finder) readRest(ctx context.Context, from int) error {
 }
 
 func (f *Finder) parentOf(r *record) *record {
-	if parent := f.records[r.PPID]; parent != nil && parent.pass == f.pass {
+	if parent := f.records.get(r.PPID); parent != nil && parent.pass == f.pass {
 		return parent
 	}
 	return nil

@@ -89,11 +89,11 @@ func (f *Finder) beginHunt() {
 	h.began, h.anchors, h.sounded, h.sounds = time.Now(), nil, map[int]int{}, 0
 	h.used, _ = linux.ProcessorTime() // 0: we seem to have used more
 	h.unixes, h.groups, h.reaper = map[int]bool{}, map[string]bool{}, 0
-	if id := f.t.Entry.Subreaper; !id.IsZero() && f.records[id.PID] != nil && f.records[id.PID].ID == id {
+	if id := f.t.Entry.Subreaper; !id.IsZero() && f.records.get(id.PID) != nil && f.records.get(id.PID).ID == id {
 		h.reaper = id.PID
-		h.groups[f.records[id.PID].Cgroup] = true
+		h.groups[f.records.get(id.PID).Cgroup] = true
 	}
-	for _, r := range f.records {
+	for _, r := range f.records.all() {
 		if r.Far || r.Kernel || r.Denied || r.Dead {
 			continue
 		}
@@ -131,13 +131,13 @@ func (f *Finder) placed(r *record) placement {
 	}
 	unread := r.Env == EnvUnknown
 	for range maxDepth {
-		parent := f.records[r.PPID]
+		parent := f.records.get(r.PPID)
 		if parent == nil {
 			now, err := f.fs.Stat(r.ID.PID)
 			if err != nil || now.ID() != r.ID || now.Dead() {
 				return placedNowhere
 			}
-			parent = f.records[now.PPID]
+			parent = f.records.get(now.PPID)
 		}
 		switch {
 		case f.hunt.reaper == 0 || parent == nil || !parent.ID.MayBeParentOf(r.ID):
@@ -368,7 +368,7 @@ func (f *Finder) chase(ctx context.Context) error {
 // visitNewer reads those of the listing that were not read in this pass.
 func (f *Finder) visitNewer() error {
 	for _, e := range f.newer {
-		if r := f.records[e.pid]; r != nil && r.pass == f.pass && r.inode == e.inode {
+		if r := f.records.get(e.pid); r != nil && r.pass == f.pass && r.inode == e.inode {
 			continue
 		}
 		if err := f.visitEntry(e.pid, e.inode); err != nil {

@@ -45,9 +45,9 @@ func TestSeize(t *testing.T) {
 		t.Errorf("first pass: %v seized, %v released", seized, released)
 	}
 	// Everybody but one is forgotten, as if born since.
-	for pid := range f.records {
+	for pid := range f.records.all() {
 		if pid != tree.PID("old") && pid != tree.PID("reaper") {
-			delete(f.records, pid)
+			f.records.set(pid, nil)
 		}
 	}
 	seized = nil
@@ -85,7 +85,7 @@ func TestSeizePack(t *testing.T) {
 	f := newFinder(t, fs, target)
 	fullPass(t, f)
 	for _, name := range []string{"new", "loose"} {
-		delete(f.records, tree.PID(name)) // as if born since
+		f.records.set(tree.PID(name), nil) // as if born since
 	}
 	packs, released := map[int]int{}, []int{}
 	f.SeizeBy(func(ref *proc.Ref, pgid int) (one, group bool) {

@@ -221,7 +221,7 @@ func (f *Finder) meet(s *stranger) {
 	if s.scoped {
 		r.Cgroup = f.t.Entry.Scope
 	}
-	f.records[s.pid] = r
+	f.records.set(s.pid, r)
 	f.seen(r)
 }
 

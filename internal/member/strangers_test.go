@@ -131,7 +131,7 @@ func TestMemberStaysWhateverItBecomes(t *testing.T) {
 	if pass, err := f.All(t.Context()); err != nil || len(pass.Findings) != 1 || !pass.Findings[0].Member {
 		t.Fatalf("%+v: %v", pass.Findings, err)
 	}
-	f.records[50].Known = session.ByScope // as Full does, with a reference that a tree of files cannot give
+	f.records.get(50).Known = session.ByScope // as Full does, with a reference that a tree of files cannot give
 
 	scope = nil
 	dir := filepath.Join(root, "50")

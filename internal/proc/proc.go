@@ -43,6 +43,7 @@ type FS struct {
 	env     []byte // one window of an environment
 	comm    string // of the process that Environ last asked more of
 	groups  string // see hierarchy; "": not asked yet
+	names   names
 }
 
 // Sizes of the buffers. /proc/PID/status and cgroup may be longer than a
@@ -351,12 +352,9 @@ func parseUint(text []byte) (uint64, bool) {
 		return 0, false
 	}
 	var n uint64
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
+	for i, c := range text {
 		d := uint64(c - '0')
-		if n > (1<<64-1-d)/10 {
+		if d > 9 || i == 19 && n > (1<<64-1-d)/10 { // fewer digits do not overflow
 			return 0, false
 		}
 		n = n*10 + d

@@ -49,14 +49,14 @@ func (fs *FS) Stat(pid int) (Stat, error) {
 	return s, err
 }
 
-// ReadStat is Stat into a value that is used again: it allocates only if the
-// name of the process has changed.
+// ReadStat is Stat into a value that is used again: it allocates only for a name
+// that was not read of late.
 func (fs *FS) ReadStat(pid int, s *Stat) error {
 	data, err := fs.readAtOnce(pid, "stat")
 	if err != nil {
 		return err
 	}
-	if err := parseStat(data, s); err != nil {
+	if err := parseStat(data, s, &fs.names); err != nil {
 		return malformed(pid, "stat", err.Error())
 	}
 	return nil
@@ -68,11 +68,8 @@ var (
 	errStatNumber = errors.New("a field is not a number")
 )
 
-// Fields of stat behind the name, counted from state = 0.
+// Where fields of stat stand behind the name, counted from state = 0.
 const (
-	fieldPPID    = 1
-	fieldPGID    = 2
-	fieldSID     = 3
 	fieldTTY     = 4
 	fieldFlags   = 6
 	fieldThreads = 17
@@ -82,7 +79,7 @@ const (
 
 // parseStat reads one line of stat. The name may hold anything, also ") S 1",
 // so it ends at the last parenthesis of the line. On an error s is unchanged.
-func parseStat(data []byte, s *Stat) error {
+func parseStat(data []byte, s *Stat, known *names) error {
 	left, right := bytes.IndexByte(data, '('), bytes.LastIndexByte(data, ')')
 	if left < 1 || right < left {
 		return errStatName
@@ -91,80 +88,99 @@ func parseStat(data []byte, s *Stat) error {
 	if !ok || pid > 1<<31-1 {
 		return errStatNumber
 	}
-	out := Stat{PID: int(pid), Comm: s.Comm}
-	rest := data[right+1:]
-	field := 0
-	for {
-		for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\n') {
-			rest = rest[1:]
-		}
-		if len(rest) == 0 {
-			break
-		}
-		end := 0
-		for end < len(rest) && rest[end] != ' ' && rest[end] != '\n' {
-			end++
-		}
-		if err := out.set(field, rest[:end]); err != nil {
-			return err
-		}
-		rest = rest[end:]
-		field++
-	}
-	if field <= fieldStart {
+	c := fields{rest: data[right+1:]}
+	state := c.next()
+	ppid, pgid, sid, tty := c.int(), c.int(), c.int(), c.int()
+	c.skip(fieldFlags - fieldTTY - 1)
+	flags := c.int()
+	c.skip(fieldThreads - fieldFlags - 1)
+	threads := c.int()
+	c.skip(fieldStart - fieldThreads - 1)
+	start, ok := parseUint(c.next())
+	switch {
+	case c.ended || len(state) != 1:
 		return errStatFields
+	case c.odd || !ok:
+		return errStatNumber
 	}
-	if name := data[left+1 : right]; string(name) != out.Comm {
-		out.Comm = string(name)
+	c.skip(fieldEnvEnd - fieldStart - 1)
+	envEnd, ok := parseUint(c.next())
+	if !ok && !c.ended {
+		return errStatNumber
 	}
-	*s = out
+	s.PID, s.State, s.PPID, s.PGID, s.SID, s.TTY = int(pid), state[0], ppid, pgid, sid, tty
+	s.Flags, s.Threads, s.Start, s.EnvEnd = uint32(flags), threads, start, envEnd
+	if name := data[left+1 : right]; string(name) != s.Comm {
+		s.Comm = known.text(name)
+	}
 	return nil
 }
 
-// set stores one field behind the name.
-func (s *Stat) set(field int, text []byte) error {
-	switch field {
-	case 0:
-		if len(text) != 1 {
-			return errStatFields
-		}
-		s.State = text[0]
-		return nil
-	case fieldPPID, fieldPGID, fieldSID, fieldTTY, fieldFlags, fieldThreads, fieldStart, fieldEnvEnd:
-	default:
-		return nil
+// names are some of those that processes have, of which many have the same.
+type names [64]string
+
+func (n *names) text(name []byte) string {
+	hash := uint(len(name))
+	for _, c := range name {
+		hash = hash*31 + uint(c)
 	}
-	// Process groups are -1 in a dead task and outside our pid namespace
-	// numbers are 0; the terminal is an int whose top bit may be set.
+	known := &n[hash%uint(len(n))]
+	if *known != string(name) {
+		*known = string(name)
+	}
+	return *known
+}
+
+// fields takes a line apart whose fields have blanks between them.
+type fields struct {
+	rest  []byte
+	ended bool // more were asked for than there are
+	odd   bool // a number was none
+}
+
+// next is the next field; empty behind the last one.
+func (f *fields) next() []byte {
+	begin := 0
+	for begin < len(f.rest) && f.rest[begin] <= ' ' {
+		begin++
+	}
+	end := begin
+	for end < len(f.rest) && f.rest[end] > ' ' {
+		end++
+	}
+	f.ended = f.ended || begin == end
+	field := f.rest[begin:end]
+	f.rest = f.rest[end:]
+	return field
+}
+
+// skip leaves out some fields.
+func (f *fields) skip(count int) {
+	i, rest := 0, f.rest
+	for i < len(rest) && rest[i] <= ' ' {
+		i++
+	}
+	for ; i < len(rest) && count > 0; i++ {
+		if rest[i] <= ' ' && rest[i-1] > ' ' {
+			count--
+		}
+	}
+	f.rest = rest[i:]
+}
+
+// int is the next field as a number of 32 bits, which may have a sign: process
+// groups are -1 in a dead task and outside our pid namespace numbers are 0; the
+// terminal is an int whose top bit may be set.
+func (f *fields) int() int {
+	text := f.next()
 	negative := len(text) > 1 && text[0] == '-'
 	if negative {
 		text = text[1:]
 	}
 	n, ok := parseUint(text)
-	if !ok || (negative || field < fieldStart) && n > 1<<32-1 {
-		return errStatNumber
-	}
-	v := int(n)
+	f.odd = f.odd || !ok || n > 1<<32-1
 	if negative {
-		v = -v
+		return -int(n)
 	}
-	switch field {
-	case fieldPPID:
-		s.PPID = v
-	case fieldPGID:
-		s.PGID = v
-	case fieldSID:
-		s.SID = v
-	case fieldTTY:
-		s.TTY = v
-	case fieldFlags:
-		s.Flags = uint32(n)
-	case fieldThreads:
-		s.Threads = v
-	case fieldStart:
-		s.Start = n
-	case fieldEnvEnd:
-		s.EnvEnd = n
-	}
-	return nil
+	return int(n)
 }

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -14,7 +15,7 @@ func statLine(name, state string) string {
 func TestParseStat(t *testing.T) {
 	for _, name := range []string{"sleep", "", ") S 1", "a b", "((", "))", "x) R 1 1 1 1", "new\nline", "5 (sh) S 1"} {
 		var s Stat
-		if err := parseStat([]byte(statLine(name, "S")), &s); err != nil {
+		if err := parseStat([]byte(statLine(name, "S")), &s, new(names)); err != nil {
 			t.Errorf("%q: %v", name, err)
 			continue
 		}
@@ -28,11 +29,25 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
+// Names are kept, and none is taken for another one.
+func TestParseStatNames(t *testing.T) {
+	var known names
+	for range 2 {
+		for i := range 500 {
+			var s Stat
+			want := fmt.Sprintf("name-%d", i)
+			if err := parseStat([]byte(statLine(want, "S")), &s, &known); err != nil || s.Comm != want {
+				t.Fatalf("%q, %v; want %q", s.Comm, err, want)
+			}
+		}
+	}
+}
+
 func TestParseStatOlderKernel(t *testing.T) {
 	// Before Linux 3.5 the line ended behind field 44.
 	line := strings.Join(strings.Fields(statLine("sleep", "T"))[:44], " ")
 	var s Stat
-	if err := parseStat([]byte(line), &s); err != nil {
+	if err := parseStat([]byte(line), &s, new(names)); err != nil {
 		t.Fatal(err)
 	}
 	if s.Start != 987654 || s.EnvEnd != 0 || s.State != 'T' {
@@ -47,7 +62,7 @@ func TestParseStatMalformed(t *testing.T) {
 		"99999999999 (a) S 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
 	} {
 		s := Stat{Comm: "before"}
-		if err := parseStat([]byte(line), &s); err == nil {
+		if err := parseStat([]byte(line), &s, new(names)); err == nil {
 			t.Errorf("%q: no error, got %+v", line, s)
 		} else if s != (Stat{Comm: "before"}) {
 			t.Errorf("%q: changed the value to %+v", line, s)
@@ -81,7 +96,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		before := Stat{Comm: "before", PID: 7}
 		s := before
-		if err := parseStat(line, &s); err != nil {
+		if err := parseStat(line, &s, new(names)); err != nil {
 			if s != before {
 				t.Fatalf("error %v, but the value changed to %+v", err, s)
 			}
@@ -94,7 +109,7 @@ func FuzzParseStat(f *testing.F) {
 		i, j := strings.IndexByte(string(line), '('), strings.LastIndexByte(string(line), ')')
 		var other Stat
 		renamed := string(line[:i]) + "() Z 0 (" + string(line[j:])
-		if err := parseStat([]byte(renamed), &other); err != nil {
+		if err := parseStat([]byte(renamed), &other, new(names)); err != nil {
 			t.Fatalf("renamed %q: %v", renamed, err)
 		}
 		other.Comm = s.Comm
@@ -102,4 +117,17 @@ func FuzzParseStat(f *testing.F) {
 			t.Fatalf("renamed: %+v, was %+v", other, s)
 		}
 	})
+}
+
+func BenchmarkParseStat(b *testing.B) {
+	line := []byte(statLine("sleep", "S"))
+	var s Stat
+	var known names
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Comm = ""
+		if err := parseStat(line, &s, &known); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
