@@ -74,6 +74,7 @@ const (
 // first look at tens of thousands copies each of them a dozen times, into memory
 // that has to be had page by page.
 func (c *classifier) reserve(n int) {
+	c.index.reserve(c.index.count + n)
 	c.parent, c.groups, c.below = slices.Grow(c.parent, n), slices.Grow(c.groups, n), slices.Grow(c.below, n)
 	c.inside, c.ancestor, c.origin = slices.Grow(c.inside, n), slices.Grow(c.ancestor, n), slices.Grow(c.origin, n)
 	c.state, c.exempt, c.serves, c.rulings = slices.Grow(c.state, n), slices.Grow(c.exempt, n), slices.Grow(c.serves, n), slices.Grow(c.rulings, n)

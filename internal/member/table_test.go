@@ -12,7 +12,7 @@ func TestTable(t *testing.T) {
 	want := map[int]int32{}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20000 {
-		pid, v := random.IntN(5*tablePage), int32(random.IntN(3))
+		pid, v := random.IntN(5000)<<random.IntN(18), int32(random.IntN(3))
 		if got.set(pid, v); v == 0 {
 			delete(want, pid)
 		} else {
@@ -22,7 +22,7 @@ func TestTable(t *testing.T) {
 	if all := maps.Collect(got.all()); !maps.Equal(all, want) || got.count != len(want) {
 		t.Errorf("%d of %d are as in a map, count %d", len(all), len(want), got.count)
 	}
-	for _, pid := range []int{-1, 0, 5 * tablePage, 1 << 40} {
+	for _, pid := range []int{-1, 0, 5001, 1 << 40} {
 		if got.get(pid) != want[pid] {
 			t.Errorf("%d has %d, want %d", pid, got.get(pid), want[pid])
 		}
