@@ -224,6 +224,20 @@ func (fs *FS) TracerPID(pid int) (int, error) {
 	return int(n), nil
 }
 
+// Ignores reports whether pid ignores a signal (the SigIgn line of
+// /proc/PID/status).
+func (fs *FS) Ignores(pid int, sig syscall.Signal) (bool, error) {
+	value, err := fs.status(pid, "\nSigIgn:")
+	if err != nil {
+		return false, err
+	}
+	mask, err := strconv.ParseUint(string(value), 16, 64)
+	if err != nil || sig < 1 || sig > 64 {
+		return false, malformed(pid, "status", "SigIgn")
+	}
+	return mask>>(sig-1)&1 != 0, nil
+}
+
 // status returns the trimmed value of one line of /proc/PID/status. Its first
 // line holds the name of the process with newlines escaped, so a name cannot
 // look like a line of its own.

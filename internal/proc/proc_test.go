@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,6 +76,13 @@ func TestSelf(t *testing.T) {
 	}
 	if path, dev, ino, err := fs.Exe(self); err != nil || path != exe || dev != uint64(st.Dev) || ino != st.Ino {
 		t.Errorf("exe: %q %d:%d, %v", path, dev, ino, err)
+	}
+	signal.Ignore(syscall.SIGUSR2)
+	defer signal.Reset(syscall.SIGUSR2)
+	for sig, want := range map[syscall.Signal]bool{syscall.SIGUSR2: true, syscall.SIGKILL: false} {
+		if ignored, err := fs.Ignores(self, sig); err != nil || ignored != want {
+			t.Errorf("signal %d ignored: %v, %v; want %v", sig, ignored, err, want)
+		}
 	}
 	if tracer, err := fs.TracerPID(self); err != nil || tracer != 0 {
 		t.Errorf("tracer: %d, %v", tracer, err)

@@ -87,10 +87,10 @@ func (r *run) inPack(p *process) bool { return r.groups[p.pgid].stopped == r.loo
 
 // goOn continues the process groups that this look has stopped, each as one: if
 // each process were continued by itself, those that went on first would keep the
-// processor from us.
+// processor from us. One that is deaf stays as it is until it is killed.
 func (r *run) goOn(fresh []*process) {
 	for pgid, g := range r.groups {
-		if g.stopped != r.looks {
+		if g.stopped != r.looks || r.deaf(pgid, fresh) {
 			continue
 		}
 		g.stopped = 0
@@ -110,6 +110,27 @@ func (r *run) goOn(fresh []*process) {
 	for _, p := range fresh {
 		p.stopped = false
 	}
+}
+
+// deafCrowd is how many make a process group one that keeps the processor from
+// us; so many are stopped as one again before anybody else is looked at when the
+// grace is over (member.Finder.SeizeBy).
+const deafCrowd = 32
+
+// deaf reports whether a process group is such a crowd and all of it ignores the
+// polite signals: the grace would be of use to nobody but it.
+func (r *run) deaf(pgid int, fresh []*process) bool {
+	count := 0
+	for _, p := range fresh {
+		if p.pgid != pgid || !p.waitedFor() || p.denied != nil {
+			continue
+		}
+		if ignored, err := r.fs.Ignores(p.id.PID, syscall.SIGTERM); p.tty || err != nil && !errors.Is(err, proc.ErrGone) || err == nil && !ignored {
+			return false
+		}
+		count++
+	}
+	return count >= deafCrowd
 }
 
 // pinned is a process group that was stopped, or is to be.

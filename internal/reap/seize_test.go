@@ -138,10 +138,11 @@ func TestSeizedWhenCutShort(t *testing.T) {
 	}
 }
 
-// newGroup starts a process group of four that sleep; its leader is the last.
-func newGroup(t *testing.T, fs *proc.FS) (refs []*proc.Ref, pgid int) {
+// newGroup starts a process group that sleeps, after the shell has done what first
+// says; its leader is the last.
+func newGroup(t *testing.T, fs *proc.FS, size int, first string) (refs []*proc.Ref, pgid int) {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", strings.Repeat("sleep 1000 & echo $!; ", 3)+"exec sleep 1000")
+	cmd := exec.Command("/bin/sh", "-c", first+strings.Repeat("sleep 1000 & echo $!; ", size-1)+"exec sleep 1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -150,9 +151,11 @@ func newGroup(t *testing.T, fs *proc.FS) (refs []*proc.Ref, pgid int) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	pids := make([]int, 3)
-	if _, err := fmt.Fscan(out, &pids[0], &pids[1], &pids[2]); err != nil {
-		t.Fatal(err)
+	pids := make([]int, size-1)
+	for i := range pids {
+		if _, err := fmt.Fscan(out, &pids[i]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, pid := range append(pids, cmd.Process.Pid) {
 		ref, err := fs.Open(pid)
@@ -162,7 +165,7 @@ func newGroup(t *testing.T, fs *proc.FS) (refs []*proc.Ref, pgid int) {
 		t.Cleanup(func() { _, _ = ref.Signal(syscall.SIGKILL), ref.Close() })
 		refs = append(refs, ref)
 	}
-	t.Cleanup(func() { _ = refs[3].Signal(syscall.SIGKILL); _ = cmd.Wait() })
+	t.Cleanup(func() { _ = refs[size-1].Signal(syscall.SIGKILL); _ = cmd.Wait() })
 	return refs, cmd.Process.Pid
 }
 
@@ -187,7 +190,7 @@ func (s *starved) Look(context.Context) (Look, error) {
 		_, s.whole = s.seize(s.refs[0], s.pgid)
 		look.Clean = false
 	}
-	for _, ref := range s.refs[:3] {
+	for _, ref := range s.refs[:len(s.refs)-1] {
 		if ref.Signal(0) == nil {
 			look.End = append(look.End, Target{Ref: ref, PGID: s.pgid})
 		}
@@ -199,7 +202,7 @@ func (s *starved) Look(context.Context) (Look, error) {
 // go: who obeys does so within the grace, and who is not to be ended lives on.
 func TestStoppedBeforeItIsAsked(t *testing.T) {
 	fs := openProc(t)
-	refs, pgid := newGroup(t, fs)
+	refs, pgid := newGroup(t, fs, 4, "")
 	l := &starved{refs: refs, pgid: pgid}
 	rep, err := Run(hangGuard(t), fs, l, anyone, longGrace)
 	if err != nil || !rep.Verified || !l.whole || len(rep.Processes) != 3 {
@@ -215,11 +218,43 @@ func TestStoppedBeforeItIsAsked(t *testing.T) {
 	}
 }
 
+// A crowd that keeps the processor from us and ignores what it is asked stands
+// still until it is killed; one of whom anybody may obey goes on.
+func TestDeafCrowd(t *testing.T) {
+	for _, deaf := range []bool{true, false} {
+		fs := openProc(t)
+		first := ""
+		if deaf {
+			first = "trap '' TERM; "
+		}
+		refs, pgid := newGroup(t, fs, deafCrowd+2, first)
+		standing := 0
+		rep, err := Run(hangGuard(t), fs, &starved{refs: refs, pgid: pgid}, anyone, Options{Grace: 300 * time.Millisecond, Events: func(e Event) {
+			for i := 0; e.Kind == KindGrace && i <= deafCrowd; i++ {
+				if s, err := readStat(refs[i].ID().PID); err == nil && s.state == "T" {
+					standing++
+				}
+			}
+		}})
+		if err != nil || !rep.Verified || len(rep.Processes) != deafCrowd+1 {
+			t.Fatalf("deaf %v: %+v, %v", deaf, rep, err)
+		}
+		if want := map[bool]int{true: deafCrowd + 1}[deaf]; standing != want {
+			t.Errorf("deaf %v: %d stand still at the end of the grace, want %d", deaf, standing, want)
+		}
+		for _, out := range rep.Processes {
+			if went := slices.Contains(out.Signals, "CONT"); went == deaf || (out.How == HowKill) != deaf {
+				t.Errorf("deaf %v: %+v", deaf, out)
+			}
+		}
+	}
+}
+
 // A process group is stopped through one of it that was seized and has stopped;
 // through another one when that is dead; and goes on when the end is cut short.
 func TestSeizeGroup(t *testing.T) {
 	fs := openProc(t)
-	refs, pgid := newGroup(t, fs)
+	refs, pgid := newGroup(t, fs, 4, "")
 	pids := make([]int, len(refs))
 	for i, ref := range refs {
 		pids[i] = ref.ID().PID
