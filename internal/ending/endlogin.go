@@ -255,10 +255,6 @@ func resultOf(r history.Record) LoginResult {
 // the names that its interfaces use.
 type loginMembers struct{ *loginEnd }
 
-// freezePatience bounds the wait for a group to stand still: what sits in the
-// kernel does not stop, and is frozen when it leaves it.
-const freezePatience = time.Second
-
 // End implements engine.Members.
 func (l loginMembers) End(ctx context.Context) (engine.Left, error) {
 	var report reap.Report
@@ -291,10 +287,8 @@ func (l *loginEnd) keep(ctx context.Context) (err error) {
 			err = errors.Join(err, group.Thaw())
 			l.steps.reach(session.StepThaw)
 		}()
-		bounded, cancel := context.WithTimeout(ctx, freezePatience)
-		defer cancel()
-		if frozen := group.Freeze(bounded); frozen != nil && bounded.Err() == nil {
-			return fmt.Errorf("freeze the login: %w", frozen)
+		if err := freeze(ctx, group); err != nil {
+			return err
 		}
 		l.steps.reach(session.StepFreeze)
 		if _, err := l.looker.Look(ctx); err != nil {

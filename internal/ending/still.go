@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"xexit/internal/cgroup"
 	"xexit/internal/logind"
 )
 
@@ -36,10 +37,8 @@ func (r *run) holdStill(ctx context.Context) (over func() error) {
 			done <- nil
 			return
 		}
-		bounded, cancel := context.WithTimeout(ctx, freezePatience)
-		defer cancel()
-		if err := group.Freeze(bounded); err != nil && bounded.Err() == nil {
-			done <- fmt.Errorf("freeze the login while its exit scripts run: %w", err)
+		if err := freeze(ctx, group); err != nil {
+			done <- err
 			return
 		}
 		done <- errSilent
@@ -56,6 +55,20 @@ func (r *run) holdStill(ctx context.Context) (over func() error) {
 		r.silent = true
 		return err
 	}
+}
+
+// freezePatience bounds the wait for a group to stand still: what sits in the
+// kernel does not stop, and is frozen when it leaves it.
+const freezePatience = time.Second
+
+// freeze has a login's control group stand still until it is thawed.
+func freeze(ctx context.Context, group *cgroup.Group) error {
+	bounded, cancel := context.WithTimeout(ctx, freezePatience)
+	defer cancel()
+	if err := group.Freeze(bounded); err != nil && bounded.Err() == nil {
+		return fmt.Errorf("freeze the login: %w", err)
+	}
+	return nil
 }
 
 // silence reports whether systemd was late to answer before ctx was over.

@@ -17,7 +17,7 @@ func Ping(ctx context.Context, root string) error {
 	}
 	defer conn.Close() //nolint:errcheck // nothing was left to be written
 	const systemd, object = "org.freedesktop.systemd1", dbus.ObjectPath("/org/freedesktop/systemd1")
-	if err := conn.Object(systemd, object).CallWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0).Err; err != nil {
+	if err := conn.Object(systemd, object).CallWithContext(ctx, busItem+".Peer.Ping", 0).Err; err != nil {
 		return fmt.Errorf("ask systemd: %w", err)
 	}
 	return nil

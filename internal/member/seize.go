@@ -89,9 +89,10 @@ func (f *Finder) beginHunt() {
 	h.began, h.anchors, h.sounded, h.sounds = time.Now(), nil, map[int]int{}, 0
 	h.used, _ = linux.ProcessorTime() // 0: we seem to have used more
 	h.unixes, h.groups, h.reaper = map[int]bool{}, map[string]bool{}, 0
-	if id := f.t.Entry.Subreaper; !id.IsZero() && f.records.get(id.PID) != nil && f.records.get(id.PID).ID == id {
+	id := f.t.Entry.Subreaper
+	if r := f.records.get(id.PID); !id.IsZero() && r != nil && r.ID == id {
 		h.reaper = id.PID
-		h.groups[f.records.get(id.PID).Cgroup] = true
+		h.groups[r.Cgroup] = true
 	}
 	for _, r := range f.records.all() {
 		if r.Far || r.Kernel || r.Denied || r.Dead {

@@ -453,6 +453,19 @@ func TestKilledDuringHook(t *testing.T) {
 	h.root("! pgrep -f 'sleep 5006[1]'")
 }
 
+// withoutSystemd prepares an end that is no unit, for a systemd that does not answer.
+func (h *host) withoutSystemd(request string) (end func() (machine.Result, error)) {
+	h.t.Helper()
+	if err := os.WriteFile(h.m.Path("/run/scenario/request"), []byte(request), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return func() (machine.Result, error) {
+		return h.m.Run(machine.RootSocket, agent.Request{
+			Argv: []string{"sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/request"}, Env: machine.RootEnv(), UID: 0,
+		})
+	}
+}
+
 // A bus that accepts connections and says nothing costs an end its hooks and
 // some seconds, and nothing else.
 func TestBusHangs(t *testing.T) {
@@ -463,14 +476,9 @@ func TestBusHangs(t *testing.T) {
 	s, id := h.login("one", "alice")
 	left := h.leaves(s, "exec sleep 50071")
 	h.logout(s, id)
-	request := h.request(id, 21001, "grace = \"100ms\"\nscope = \"user\"\n")
-	if err := os.WriteFile(h.m.Path("/run/scenario/request"), []byte(request), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	end := h.withoutSystemd(h.request(id, 21001, "grace = \"100ms\"\nscope = \"user\"\n"))
 	h.root("pkill -STOP -u messagebus dbus-daemon")
-	r, err := h.m.Run(machine.RootSocket, agent.Request{
-		Argv: []string{"sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/request"}, Env: machine.RootEnv(), UID: 0,
-	})
+	r, err := end()
 	h.root("pkill -CONT -u messagebus dbus-daemon")
 	if err != nil || r.Status != 3 || left.Alive() || !strings.Contains(r.Stdout, `"verified":true`) {
 		t.Errorf("%v: %+v, lives %v", err, r, left.Alive())
@@ -492,9 +500,7 @@ func TestSystemdBusy(t *testing.T) {
 	left := h.leaves(s, "exec sleep 50081")
 	other, _ := h.login("two", "alice")
 	h.logout(s, id)
-	if err := os.WriteFile(h.m.Path("/run/scenario/request"), []byte(h.request(id, 21001, "grace = \"100ms\"\n")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	end := h.withoutSystemd(h.request(id, 21001, "grace = \"100ms\"\n"))
 	systemd, err := h.m.RefOf(1)
 	if err == nil {
 		err = systemd.Signal(unix.SIGSTOP)
@@ -505,19 +511,16 @@ func TestSystemdBusy(t *testing.T) {
 	defer systemd.Signal(unix.SIGCONT) //nolint:errcheck // it was, if all went well
 	ended := make(chan machine.Result, 1)
 	go func() {
-		r, err := h.m.Run(machine.RootSocket, agent.Request{
-			Argv: []string{"sh", "-c", "exec /usr/libexec/xexit/xexit-main __end-login </run/scenario/request"}, Env: machine.RootEnv(), UID: 0,
-		})
+		r, err := end()
 		if err != nil {
 			t.Error(err)
 		}
 		ended <- r
 	}()
-	frozen := func(session string) (bool, error) {
-		text, err := os.ReadFile(h.m.Path("/sys/fs/cgroup/user.slice/user-21001.slice/session-" + session + ".scope/cgroup.events"))
+	if err := machine.Until("the login stands still", func() (bool, error) {
+		text, err := os.ReadFile(h.m.Path("/sys/fs/cgroup/user.slice/user-21001.slice/session-" + id + ".scope/cgroup.events"))
 		return strings.Contains(string(text), "frozen 1"), err
-	}
-	if err := machine.Until("the login stands still", func() (bool, error) { return frozen(id) }); err != nil {
+	}); err != nil {
 		t.Error(err)
 	}
 	if !left.Alive() || !other.Leader.Alive() {
